@@ -1,0 +1,285 @@
+"""One validated tree of settings. Presets are commented YAML files in ``configs/``; every value can be overridden.
+
+The trade-off behind each value stands beside it in ``configs/standard.yaml``; here stand types, units and bounds.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from personatune.errors import UserError, did_you_mean
+from personatune.storage import write_text
+
+PRESETS = ("quick", "standard", "kaggle-2xt4")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A branch of the tree: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, validate_default=True, protected_namespaces=())
+
+
+class DataConfig(Section):
+    source: str = "chitchat"  # a name (chitchat), a file or folder, or a hub id
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the dialogues read, drawn by seed
+    max_dialogues: Positive | None = None  # training perspectives kept at most, those richest in persona turns first
+    validation_share: Share = 0.1  # of the personas
+    test_share: Share = 0.1  # of the personas
+    min_traits: Positive = 3
+    max_traits: Positive = 5
+    max_turns: Positive = 24  # of a training sequence; the window richest in persona turns is kept
+
+
+class ModelConfig(Section):
+    base: str = "embedded"  # "embedded" (SmolLM2-135M-Instruct from its wheel), a folder, or a hub id
+    revision: str | None = None  # of a hub id
+    prompt_format: Literal["auto", "chat", "tagged"] = "auto"
+    max_length: Annotated[int, Field(ge=32)] = 512  # tokens of a sequence; older turns go first, the persona stays
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class LoraConfig(Section):
+    rank: Positive = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    quantization: Literal["none", "nf4"] = "none"  # nf4 is QLoRA (extra "qlora")
+
+
+class SFTConfig(Section):
+    learning_rate: Rate = 5e-4
+    epochs: Positive = 1
+    max_steps: Positive | None = None
+    batch_size: Positive = 2  # dialogues
+    warmup_share: Share = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    persona_turn_weight: Annotated[float, Field(gt=0)] = 1.0  # loss weight of a turn that draws on the persona
+    other_turn_weight: Annotated[float, Field(ge=0)] = 0.3  # loss weight of small talk
+    evaluations: Positive = 5  # held-out evaluations over the run, evenly spread
+    patience: Positive = 3  # evaluations without progress before the run stops
+    samples: Annotated[int, Field(ge=0)] = 2  # replies logged at each evaluation
+    validation_dialogues: Positive = 24
+
+
+class PreferencesConfig(Section):
+    pairs: Positive = 400  # for training the reward model
+    test_pairs: Positive = 100  # from held-out personas
+    ppo_prompts: Positive = 200
+    kinds: dict[str, Annotated[float, Field(ge=0)]] = {  # relative shares
+        "persona_swap": 1.0,
+        "contradiction": 1.0,
+        "generic": 1.0,
+        "off_topic": 1.0,
+        "model_sample": 1.0,
+    }
+    max_history_turns: Positive = 3
+    samples_per_context: Positive = 2
+    max_new_tokens: Positive = 28
+
+
+class BranchConfig(Section):
+    """A LoRA branch on the top layers of the shared backbone."""
+
+    layers: Positive | Literal["all"] = 8
+    rank: Positive = 16
+    alpha: Positive = 32
+
+
+class RewardConfig(Section):
+    branch: BranchConfig = BranchConfig()
+    learning_rate: Rate = 5e-4
+    epochs: Positive = 2
+    batch_size: Positive = 8  # pairs
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class PPOConfig(Section):
+    branch: BranchConfig = BranchConfig()
+    updates: Positive = 20
+    prompts_per_update: Positive = 8
+    replies_per_prompt: Positive = 2
+    epochs: Positive = 2  # passes over one update's rollouts
+    minibatch_size: Positive = 16  # replies in one optimiser step
+    policy_learning_rate: Rate = 1e-4
+    critic_learning_rate: Rate = 5e-4
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    clip_range: Rate = 0.2
+    value_clip_range: Annotated[float, Field(gt=0)] = 0.2
+    kl_coef: Annotated[float, Field(ge=0)] = 0.05  # weight of the per-token KL penalty at the start
+    kl_target: Annotated[float, Field(gt=0)] = 2.0  # nats a reply, for the adaptive controller
+    kl_horizon: Positive = 200  # replies over which the controller corrects a full error
+    kl_budget: Annotated[float, Field(gt=0)] = 8.0  # nats a reply; above it the run stops
+    truncation_penalty: Annotated[float, Field(ge=0)] = 1.0  # taken from the reward of a reply without an end
+    max_new_tokens: Positive = 28
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    judge_every: Positive = 5  # updates between looks of the independent judge
+    judge_personas: Positive = 8
+
+
+class EvaluationConfig(Section):
+    personas: Positive = 24  # held-out personas, one probe dialogue each
+    turns: Annotated[int, Field(ge=5)] = 6  # partner lines in a probe dialogue
+    quality_contexts: Positive = 40  # held-out turns for BLEU, ROUGE, Distinct
+    perplexity_dialogues: Positive = 24
+    max_new_tokens: Positive = 40
+    temperature: Annotated[float, Field(ge=0)] = 0.0  # 0: greedy, so that figures repeat
+    repetition_penalty: Annotated[float, Field(ge=1)] = 1.0
+    batch_size: Positive = 16
+    bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
+
+
+class CompareConfig(Section):
+    """LoRA against full fine-tuning on the same data to the same held-out loss."""
+
+    full_learning_rate: Rate = 5e-5
+    target_evaluation: Positive | None = None  # which of SFT's held-out evaluations sets the target; None: the best one
+    max_steps_ratio: Annotated[float, Field(gt=0)] = 2.0  # full fine-tuning may take this many times LoRA's steps
+
+
+class CostConfig(Section):
+    price_table: str | None = None  # a JSON file like the packaged one
+
+
+class GoalConfig(Section):
+    persona_consistency: Share = 0.85
+    cost_saved: Share = 0.75
+    time_saved: Share = 0.60
+
+
+class TrackingConfig(Section):
+    backends: list[Literal["csv", "wandb", "tensorboard"]] | Literal["auto"] = "auto"  # csv is always written
+    project: str = "personatune"
+    online: bool = False  # W&B writes offline runs unless asked
+
+
+class Config(Section):
+    """All settings of one run."""
+
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
+    sft: SFTConfig = SFTConfig()
+    preferences: PreferencesConfig = PreferencesConfig()
+    reward: RewardConfig = RewardConfig()
+    ppo: PPOConfig = PPOConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    compare: CompareConfig = CompareConfig()
+    costs: CostConfig = CostConfig()
+    goals: GoalConfig = GoalConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+
+def get_default_config() -> Config:
+    """Return the settings every preset starts from."""
+    return Config()
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Load a preset by name or a YAML file by path, then apply ``section.key=value`` overrides.
+
+    Raises:
+        UserError: unknown preset, unreadable file, unknown key (names the nearest one) or wrong value.
+    """
+    tree: Mapping[str, Any] = _read_yaml(source)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set {override}: expected section.key=value, as in sft.learning_rate=2e-4")
+        tree = merge_configs(tree, _nested(key.strip().split("."), _parse_value(text)))
+    return _validated(tree, str(source))
+
+
+def merge_configs(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the values of ``override`` laid over it, section by section."""
+    merged = dict(base)
+    for key, value in override.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = merge_configs(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def save_config(config: Config, target: Path) -> None:
+    """Write the resolved settings as YAML; `load_config` reads them back to an equal tree."""
+    write_text(target, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _read_yaml(source: str | Path) -> dict[str, Any]:
+    if str(source) in PRESETS:
+        text = resources.files("personatune.configs").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        path = Path(source)
+        if not path.is_file():
+            hint = did_you_mean(str(source), PRESETS)
+            raise UserError(f"{source}: neither a preset ({', '.join(PRESETS)}) nor a YAML file{hint}")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{source}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{source}: found {type(tree).__name__}, expected a tree of settings")
+    return tree
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set: {text!r} is not a YAML value ({' '.join(str(error).split())})") from error
+    if isinstance(value, str):  # YAML 1.1 reads 2e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return typing.cast(dict[str, Any], value)
+
+
+def _validated(tree: Mapping[str, Any], source: str) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(path[-1], _section_keys(path[:-1]))
+            raise UserError(f"{source}: unknown setting {'.'.join(path)}{hint}") from None
+        raise UserError(f"{source}: {'.'.join(path)} = {first['input']!r}: {first['msg']}") from None
+
+
+def _section_keys(path: Sequence[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)

@@ -1,0 +1,18 @@
+"""The one error that a user can cause: it carries a single line and ends the program with exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the input, told in one line: where, what was found, what was expected, the way out."""
+
+    exit_code = 2
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known word, or an empty string."""
+    nearest = difflib.get_close_matches(found, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""
