@@ -21,8 +21,8 @@ FUNCTION_WORDS = frozenset(
     didn't different do does doesn't doing don't done down during each either else enjoy enjoyed enjoying enjoys enough
     even ever every everybody everyone everything fan favorite favourite few for from get gets getting go goes going
     gonna good got great guess had hadn't has hasn't hate hated hates have haven't having he he's hello her here hers
-    hey hi him his hope how however i i'd i'll i'm i've if im in into is isn't it it's its itself ive just keep kind know
-    last lately least less let let's like liked likes little ll lot lots love loved loves loving made make makes making
+    hey hi him his hope how however i i'd i'll i'm i've if im in into is isn't it it's its itself ive just keep kind
+    know last lately least less let let's like liked likes little ll lot lots love loved loves loving made make makes making
     many may maybe me mean might mine more most much must my myself nah need needs neither never new nice no nobody none
     nope nor not nothing now of off often oh ok okay on once one ones only or other others our ours ourselves out over
     own people per perhaps please pretty prefer probably put quite rather re really right said same say see seem seems
