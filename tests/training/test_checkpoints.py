@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def _damage(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
-def test_what_was_saved_is_loaded(tmp_path):
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     manager.save(7, _weights(0.5), {"loss": 1.25, "order": [3, 1]})
     loaded = manager.load_last()
@@ -39,13 +40,13 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert loaded.tensors["adapter"]["b"].dtype == torch.int64
 
 
-def test_nothing_saved_means_nothing_to_resume(tmp_path):
+def test_nothing_saved_means_nothing_to_resume(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path / "never")
     assert manager.load_last() is None
     assert manager.load_best() is None
 
 
-def test_only_the_last_and_the_best_are_kept(tmp_path):
+def test_only_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     for step in range(1, 6):
         manager.save(step, _weights(step), {}, best=step == 2)
@@ -56,14 +57,14 @@ def test_only_the_last_and_the_best_are_kept(tmp_path):
     assert (best.step, last.step) == (2, 5)
 
 
-def test_a_step_that_is_best_and_last_is_stored_once(tmp_path):
+def test_a_step_that_is_best_and_last_is_stored_once(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     manager.save(1, _weights(1), {}, best=True)
     manager.save(2, _weights(2), {}, best=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.json", "checkpoint-000002"]
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path, keep_last=2)
     manager.save(1, _weights(1), {})
     _damage(manager.save(2, _weights(2), {}) / "adapter.safetensors")
@@ -74,7 +75,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["adapter.safetensors", "state.json", "manifest.json"])
-def test_a_truncated_only_checkpoint_is_an_error_that_names_the_file(tmp_path, name):
+def test_a_truncated_only_checkpoint_is_an_error_that_names_the_file(tmp_path: Path, name: str) -> None:
     manager = CheckpointManager(tmp_path)
     file = manager.save(3, _weights(3), {"loss": 1.0}) / name
     file.write_bytes(file.read_bytes()[:10])
@@ -82,7 +83,7 @@ def test_a_truncated_only_checkpoint_is_an_error_that_names_the_file(tmp_path, n
         manager.load_last()
 
 
-def test_a_damaged_best_is_never_replaced_by_another(tmp_path):
+def test_a_damaged_best_is_never_replaced_by_another(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     _damage(manager.save(1, _weights(1), {}, best=True) / "adapter.safetensors")
     manager.save(2, _weights(2), {})
@@ -90,7 +91,7 @@ def test_a_damaged_best_is_never_replaced_by_another(tmp_path):
         manager.load_best()
 
 
-def test_a_failure_while_saving_leaves_the_old_checkpoint(tmp_path):
+def test_a_failure_while_saving_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     manager.save(1, _weights(1), {})
     with pytest.raises(TypeError):
@@ -101,7 +102,7 @@ def test_a_failure_while_saving_leaves_the_old_checkpoint(tmp_path):
     assert loaded.step == 1
 
 
-def test_an_interrupt_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+def test_an_interrupt_while_writing_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = CheckpointManager(tmp_path)
     manager.save(1, _weights(1), {})
 
@@ -118,7 +119,7 @@ def test_an_interrupt_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypa
     assert torch.equal(loaded.tensors["adapter"]["a"], torch.full((3, 2), 1.0))
 
 
-def test_tensors_that_share_storage_are_saved_whole(tmp_path):
+def test_tensors_that_share_storage_are_saved_whole(tmp_path: Path) -> None:
     tied = torch.arange(6.0).reshape(2, 3)
     manager = CheckpointManager(tmp_path)
     manager.save(1, {"model": {"input": tied, "output": tied, "transposed": tied.T, "row": tied[1]}}, {})
@@ -130,7 +131,7 @@ def test_tensors_that_share_storage_are_saved_whole(tmp_path):
     assert named["row"].tolist() == [3.0, 4.0, 5.0]
 
 
-def test_clear_removes_every_checkpoint(tmp_path):
+def test_clear_removes_every_checkpoint(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path, keep_last=3)
     manager.save(1, _weights(1), {}, best=True)
     manager.save(2, _weights(2), {})
@@ -141,9 +142,8 @@ def test_clear_removes_every_checkpoint(tmp_path):
 def _training(seed: int) -> tuple[torch.nn.Linear, torch.optim.AdamW, torch.Tensor]:
     torch.manual_seed(seed)
     model = torch.nn.Linear(4, 2)
-    optimizer = torch.optim.AdamW(
-        [{"params": [model.weight], "lr": 1e-2}, {"params": [model.bias], "lr": 1e-3}], betas=(0.8, 0.99)
-    )
+    groups: list[dict[str, Any]] = [{"params": [model.weight], "lr": 1e-2}, {"params": [model.bias], "lr": 1e-3}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99))
     return model, optimizer, torch.randn(5, 4)
 
 
@@ -153,7 +153,7 @@ def _step(model: torch.nn.Linear, optimizer: torch.optim.Optimizer, batch: torch
     optimizer.step()
 
 
-def test_a_restored_optimizer_takes_the_identical_next_step(tmp_path):
+def test_a_restored_optimizer_takes_the_identical_next_step(tmp_path: Path) -> None:
     model, optimizer, batch = _training(0)
     for _ in range(3):
         _step(model, optimizer, batch)
@@ -173,19 +173,20 @@ def test_a_restored_optimizer_takes_the_identical_next_step(tmp_path):
     assert torch.equal(resumed.bias, model.bias)
 
 
-def test_optimizer_state_of_another_model_is_refused():
+def test_optimizer_state_of_another_model_is_refused() -> None:
     model, optimizer, batch = _training(0)
     _step(model, optimizer, batch)
     tensors, state = optimizer_tensors(optimizer)
     with pytest.raises(UserError, match="parameter groups"):
         restore_optimizer(torch.optim.AdamW(model.parameters()), tensors, state)
     wider = torch.nn.Linear(9, 2)
-    other = torch.optim.AdamW([{"params": [wider.weight]}, {"params": [wider.bias]}])
+    groups: list[dict[str, Any]] = [{"params": [wider.weight]}, {"params": [wider.bias]}]
+    other = torch.optim.AdamW(groups)
     with pytest.raises(UserError, match="shape"):
         restore_optimizer(other, tensors, state)
 
 
-def test_random_generators_go_on_where_they_were(tmp_path):
+def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
     random.seed(1)
     np.random.seed(2)
     torch.manual_seed(3)
