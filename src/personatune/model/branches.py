@@ -1,0 +1,271 @@
+"""One frozen backbone, many branches: LoRA adapters on its top layers, each with a head of its own where it needs one.
+
+The layers below the branches, the trunk, are the same function for every branch. `SplitModel.trunk` computes their
+output once; `SplitModel.top` runs the layers above for the branch that is active. What is the reference policy?
+The backbone with no branch active, exactly.
+
+How a model is split: its decoder is called as it is, so masks, positions and caches stay the library's business.
+For the trunk, a hook takes the input of the first branch layer and ends the forward pass there. For the top, the
+layers below are replaced by ones that hand that input on. A self-check on construction compares both halves in a row
+with a plain forward pass; an architecture that can't be split runs whole (`top_layers` = all layers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from personatune.config import BranchConfig
+from personatune.errors import UserError
+from personatune.model.lora import branch_config, save_adapter, top_layers
+from personatune.storage import replacing
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+_HEAD_FILE = "head.safetensors"
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A right-padded batch as the branches get it.
+
+    Attributes:
+        input_ids: B × T.
+        attention_mask: B × T, 1 on tokens, 0 on padding.
+        hidden: B × T × H, the input of the first branch layer; None when the branches span the whole model.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    hidden: Tensor | None
+
+    def rows(self, index: Tensor) -> Trunk:
+        """Return the batch of the rows ``index``, cut to the longest of them."""
+        mask = self.attention_mask[index]
+        width = int(mask.sum(dim=1).max())
+        hidden = None if self.hidden is None else self.hidden[index, :width]
+        return Trunk(self.input_ids[index, :width], mask[:, :width], hidden)
+
+
+class _TrunkDone(Exception):  # noqa: N818  (no error: a way out)
+    """Ends a forward pass where the trunk ends."""
+
+
+class _Inject(nn.Module):
+    """Stands in for the layers below: gives the trunk's output instead of computing it."""
+
+    def __init__(self, hidden: Tensor | None) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden if self.hidden is None else self.hidden
+
+
+class SplitModel:
+    """A frozen backbone with named branches on its top layers."""
+
+    def __init__(self, backbone: PreTrainedModel, branch: BranchConfig) -> None:
+        """Prepare a backbone for branches on its top ``branch.layers`` layers; all its own weights are frozen."""
+        self.backbone = backbone.requires_grad_(False)
+        self.peft: PeftModel | None = None
+        self.heads: dict[str, nn.Linear] = {}
+        layers = self._decoder_layers()
+        self.top_layers = top_layers(branch, len(layers))
+        self.total_layers = len(layers)
+        if not self._splits_exactly():
+            self.top_layers = self.total_layers
+        self._peft_settings = branch_config(self.backbone, layers[self.trunk_layers :], branch)
+
+    @property
+    def trunk_layers(self) -> int:
+        """How many layers lie below the branches."""
+        return self.total_layers - self.top_layers
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    def add_branch(self, name: str, *, head: bool, seed: int) -> None:
+        """Add a branch that changes nothing yet; a head gives one number a token, zero at first."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            if self.peft is None:
+                from peft import get_peft_model
+
+                self.peft = get_peft_model(self.backbone, self._peft_settings, adapter_name=name)
+            else:
+                self.peft.add_adapter(name, self._peft_settings)
+        if head:
+            self.heads[name] = nn.Linear(self.backbone.config.hidden_size, 1, device=self.device)
+            nn.init.zeros_(self.heads[name].weight)
+            nn.init.zeros_(self.heads[name].bias)
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """Return what training a branch changes: its LoRA matrices and its head."""
+        own = [weight for key, weight in self.backbone.named_parameters() if f".{name}." in key]
+        return own + (list(self.heads[name].parameters()) if name in self.heads else [])
+
+    @contextmanager
+    def active(self, name: str | None) -> Iterator[None]:
+        """Make one branch active inside the block; None is the backbone itself (the reference policy)."""
+        if name is None:
+            if self.peft is None:
+                yield
+            else:
+                with self.peft.disable_adapter():
+                    yield
+            return
+        if self.peft is None:
+            raise KeyError(name)
+        self.peft.set_adapter(name)
+        yield
+
+    def trunk(self, input_ids: Tensor, attention_mask: Tensor) -> Trunk:
+        """Run the layers that all branches share, without gradients. Shapes: B × T."""
+        if self.trunk_layers == 0:
+            return Trunk(input_ids, attention_mask, None)
+        caught: list[Tensor] = []
+
+        def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            caught.append(args[0] if args else kwargs["hidden_states"])
+            raise _TrunkDone
+
+        hook = self._decoder_layers()[self.trunk_layers].register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            with torch.no_grad():
+                self._decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        except _TrunkDone:
+            pass
+        finally:
+            hook.remove()
+        return Trunk(input_ids, attention_mask, caught[0])
+
+    def top(self, trunk: Trunk) -> Tensor:
+        """Run the layers above the trunk for the active branch; returns the last hidden states, B × T × H."""
+        decoder = self._decoder()
+        inputs: dict[str, Any] = {"attention_mask": trunk.attention_mask, "use_cache": False}
+        if trunk.hidden is None:
+            return decoder(input_ids=trunk.input_ids, **inputs).last_hidden_state
+        name, layers = self._layer_list()
+        below = [_Inject(trunk.hidden), *(_Inject(None) for _ in range(self.trunk_layers - 1))]
+        setattr(decoder, name, nn.ModuleList([*below, *layers[self.trunk_layers :]]))
+        try:
+            return decoder(inputs_embeds=trunk.hidden, **inputs).last_hidden_state
+        finally:
+            setattr(decoder, name, layers)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return next-token logits, … × V, of hidden states … × H; call it on the positions that need them only."""
+        return self.backbone.get_output_embeddings()(hidden)
+
+    def scalar(self, name: str, hidden: Tensor) -> Tensor:
+        """Return a branch's head on hidden states: … × H → …"""
+        return self.heads[name](hidden.float()).squeeze(-1)
+
+    def save_branch(self, name: str, folder: Path) -> None:
+        """Write a branch (adapter in PEFT's format, head as safetensors); all or nothing."""
+        from safetensors.torch import save_file
+
+        if self.peft is None:
+            raise KeyError(name)
+        with replacing(folder) as temporary:
+            save_adapter(self.peft, temporary, name)
+            if name in self.heads:
+                save_file(self.heads[name].state_dict(), temporary / _HEAD_FILE, metadata={"format": "pt"})
+
+    def load_branch(self, name: str, folder: Path) -> None:
+        """Load a saved branch into one added under ``name``, head included, and verify that it is what was saved.
+
+        Raises:
+            UserError: no branch there, it has no head where one is needed, or it belongs to another backbone.
+        """
+        from safetensors.torch import load_file
+
+        weights_file = folder / "adapter_model.safetensors"
+        if not weights_file.is_file():
+            raise UserError(f"{folder}: no adapter_model.safetensors in this folder, so it holds no branch")
+        saved = load_file(weights_file)
+        state = self.branch_tensors(name, with_head=False)
+        renamed = {key.removeprefix("base_model.model."): value for key, value in saved.items()}
+        if {key: tuple(value.shape) for key, value in renamed.items()} != {k: tuple(v.shape) for k, v in state.items()}:
+            raise UserError(
+                f"{folder}: this branch was made for another backbone or other branch settings; "
+                f"delete the stage's folder to train it again"
+            )
+        if name in self.heads:
+            if not (folder / _HEAD_FILE).is_file():
+                raise UserError(f"{folder}: {_HEAD_FILE} is missing; delete the folder to train the branch again")
+            self.heads[name].load_state_dict(load_file(folder / _HEAD_FILE))
+        with torch.no_grad():
+            for key, value in renamed.items():
+                state[key].copy_(value)
+
+    def branch_tensors(self, name: str, *, with_head: bool = True) -> dict[str, Tensor]:
+        """Return a branch's weights by name (PEFT's names without the branch), for checkpoints; not copies."""
+        tensors = {
+            key.replace(f".{name}.", "."): weight.data
+            for key, weight in self.backbone.named_parameters()
+            if f".{name}." in key
+        }
+        if with_head and name in self.heads:
+            tensors |= {f"head.{key}": value for key, value in self.heads[name].state_dict().items()}
+        return tensors
+
+    def restore_branch(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Put back what `branch_tensors` gave."""
+        with torch.no_grad():
+            for key, weight in self.branch_tensors(name).items():
+                weight.copy_(tensors[key])
+
+    def _decoder(self) -> Any:
+        return self.backbone.get_decoder()
+
+    def _decoder_layers(self) -> nn.ModuleList:
+        return self._layer_list()[1]
+
+    def _layer_list(self) -> tuple[str, nn.ModuleList]:
+        wanted = self.backbone.config.num_hidden_layers
+        for name, module in self._decoder().named_children():
+            if isinstance(module, nn.ModuleList) and len(module) == wanted:
+                return name, module
+        kind = self.backbone.config.model_type
+        raise UserError(
+            f"{kind}: no list of {wanted} decoder layers found in this architecture; use another base model"
+        )
+
+    def _splits_exactly(self) -> bool:
+        """Compare both halves in a row with a plain forward pass on a few tokens."""
+        if self.trunk_layers == 0:
+            return True
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(0, self.backbone.config.vocab_size, (2, 7), generator=generator).to(self.device)
+        mask = torch.ones_like(ids)
+        mask[1, 5:] = 0
+        try:
+            with torch.no_grad():
+                halves = self.top(self.trunk(ids, mask))
+                whole = self._decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        except (TypeError, AttributeError, RuntimeError, KeyError, IndexError):
+            return False  # an architecture whose layers take or give something else: it runs whole
+        seen = mask.bool()
+        return bool(torch.allclose(halves[seen], whole[seen], rtol=1e-3, atol=1e-3))
+
+
+def pad_batch(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Right-pad token lists; returns ``input_ids`` and ``attention_mask``, both B × T."""
+    width = max(len(sequence) for sequence in sequences)
+    ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(sequences), width), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+        mask[row, : len(sequence)] = 1
+    return ids.to(device), mask.to(device)

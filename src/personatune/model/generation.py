@@ -1,0 +1,199 @@
+"""Batched decoding: replies with their log-probabilities for training, texts for evaluation, a stream for the chat.
+
+Logits are computed for the last position only, a prompt is encoded once for all its replies, and rows that
+are finished leave the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from personatune.dialogue import Context
+from personatune.model.prompts import PromptFormat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn. ``temperature`` 0 is greedy; 1 with no penalty is the model's own distribution."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    repetition_penalty: float = 1.0  # of tokens of the reply itself (Keskar et al. 2019, arXiv 1909.05858)
+
+    def to_json(self) -> dict[str, float]:
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "repetition_penalty": self.repetition_penalty,
+        }
+
+
+@dataclass(slots=True)
+class Reply:
+    """One generated reply.
+
+    Attributes:
+        ids: tokens, the stop token included when ``finished``.
+        logprobs: log-probability of each token under the model's own distribution (temperature 1, no penalty).
+        finished: False when the reply was cut at the token limit.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finished: bool = False
+
+
+@torch.no_grad()
+def generate_replies(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    stop_ids: Sequence[int],
+    sampling: Sampling,
+    *,
+    replies_per_prompt: int = 1,
+    generator: torch.Generator | None = None,
+) -> list[list[Reply]]:
+    """Generate replies to token prompts as one batch; returns ``replies_per_prompt`` replies for each prompt."""
+    groups = [[Reply() for _ in range(replies_per_prompt)] for _ in prompts]
+    for step in _decode(model, prompts, stop_ids, sampling, replies_per_prompt, generator):
+        for row, token, logprob in step:
+            reply = groups[row // replies_per_prompt][row % replies_per_prompt]
+            reply.ids.append(token)
+            reply.logprobs.append(logprob)
+            reply.finished = token in stop_ids
+    return groups
+
+
+class Chatbot:
+    """A model that answers contexts in text: call it with a batch, or stream one reply."""
+
+    def __init__(
+        self, model: PreTrainedModel, prompts: PromptFormat, sampling: Sampling, *, batch_size: int = 16, seed: int = 0
+    ) -> None:
+        self.model = model
+        self.prompts = prompts
+        self.sampling = sampling
+        self.batch_size = batch_size
+        self.tokens_generated = 0
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, contexts: Sequence[Context]) -> list[str]:
+        """Return one reply a context, in order; contexts of like length share a batch."""
+        return [replies[0] for replies in self.sample(contexts, 1)]
+
+    def sample(self, contexts: Sequence[Context], count: int) -> list[list[str]]:
+        """Return ``count`` replies for each context, in order."""
+        encoded = [self.prompts.encode_prompt(context, self.sampling.max_new_tokens) for context in contexts]
+        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+        texts: list[list[str]] = [[] for _ in encoded]
+        width = max(1, self.batch_size // count)
+        for start in range(0, len(order), width):
+            chosen = order[start : start + width]
+            batch = [encoded[index] for index in chosen]
+            groups = generate_replies(
+                self.model,
+                batch,
+                self.prompts.stop_ids,
+                self.sampling,
+                replies_per_prompt=count,
+                generator=self._generator,
+            )
+            for index, group in zip(chosen, groups, strict=True):
+                texts[index] = [self.prompts.decode_reply(reply.ids) for reply in group]
+                self.tokens_generated += sum(len(reply.ids) for reply in group)
+        return texts
+
+    @torch.no_grad()
+    def stream(self, context: Context) -> Iterator[str]:
+        """Yield the reply to one context in pieces of text as they are generated."""
+        prompt = self.prompts.encode_prompt(context, self.sampling.max_new_tokens)
+        ids: list[int] = []
+        shown = ""
+        for step in _decode(self.model, [prompt], self.prompts.stop_ids, self.sampling, 1, self._generator):
+            ids += [token for _, token, _ in step]
+            text = self.prompts.decode_reply(ids)
+            if not text.endswith("\ufffd"):  # half of a character: wait for the rest
+                yield text.removeprefix(shown)
+                shown = text
+
+
+def _decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    stop_ids: Sequence[int],
+    sampling: Sampling,
+    replies_per_prompt: int,
+    generator: torch.Generator | None,
+) -> Iterator[list[tuple[int, int, float]]]:
+    """Yield one list of (row, token, log-probability) for each step, over the rows still going."""
+    from transformers import DynamicCache
+
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    device = next(model.parameters()).device
+    ids, mask = _left_padded(prompts, device)
+    cache = DynamicCache(config=model.config)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    hidden = _step(decoder, cache, input_ids=ids, attention_mask=mask, position_ids=positions)
+    if replies_per_prompt > 1:
+        cache.batch_repeat_interleave(replies_per_prompt)
+        mask = mask.repeat_interleave(replies_per_prompt, dim=0)
+        hidden = hidden.repeat_interleave(replies_per_prompt, dim=0)
+    rows = torch.arange(hidden.shape[0])
+    position = mask.sum(dim=1)
+    stops = torch.tensor(list(stop_ids))
+    written = torch.empty((hidden.shape[0], 0), dtype=torch.long)
+    for step in range(sampling.max_new_tokens):
+        logits = head(hidden[:, -1]).float().cpu()
+        tokens = _choose(logits, written, sampling, generator)
+        logprobs = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
+        yield list(zip(rows.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))
+        going = torch.isin(tokens, stops, invert=True)
+        if step + 1 == sampling.max_new_tokens or not bool(going.any()):
+            return
+        written = torch.cat([written, tokens[:, None]], dim=1)
+        if not bool(going.all()):
+            keep = going.nonzero().squeeze(1)
+            rows, tokens, written = rows[keep], tokens[keep], written[keep]
+            keep = keep.to(device)
+            mask, position = mask[keep], position[keep]
+            cache.batch_select_indices(keep)
+        mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
+        inputs = {"input_ids": tokens[:, None].to(device), "attention_mask": mask, "position_ids": position[:, None]}
+        hidden = _step(decoder, cache, **inputs)
+        position = position + 1
+
+
+def _step(decoder: Any, cache: Any, **inputs: Tensor) -> Tensor:
+    return decoder(**inputs, past_key_values=cache, use_cache=True).last_hidden_state[:, -1:]
+
+
+def _choose(logits: Tensor, written: Tensor, sampling: Sampling, generator: torch.Generator | None) -> Tensor:
+    """Return one token a row. Shapes: logits R × V, written R × t, result R."""
+    if sampling.repetition_penalty != 1.0 and written.shape[1]:
+        logits = logits.clone()
+        seen = logits.gather(1, written)
+        damped = torch.where(seen > 0, seen / sampling.repetition_penalty, seen * sampling.repetition_penalty)
+        logits.scatter_(1, written, damped)
+    if math.isclose(sampling.temperature, 0.0):
+        return logits.argmax(dim=-1)
+    probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        mask[row, width - len(prompt) :] = 1
+    return ids.to(device), mask.to(device)
