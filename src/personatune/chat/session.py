@@ -1,0 +1,141 @@
+"""A conversation with one persona: its history, its commands' meaning, and why a reply came out as it did.
+
+Knows no terminal and no web page; both stand on it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+
+from personatune.dialogue import Context, Persona, Turn
+from personatune.errors import UserError
+from personatune.judging.keywords import contradicted_traits, expressed_traits
+
+Stream = Callable[[Context], Iterator[str]]
+"""Answers a context with the pieces of one reply, in order."""
+
+MAX_TRAITS = 20  # four times what the presets train on; more would push the dialogue out of the context
+MAX_TRAIT_CHARACTERS = 200  # a trait is a sentence; the longest of Synthetic-Persona-Chat has under 150
+
+# CSI and OSC escape sequences as a whole, so that "\x1b[31mred" leaves "red" and not "[31mred".
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def plain_text(text: str) -> str:
+    """Return ``text`` without anything that steers a terminal: escape sequences, control and direction characters.
+
+    Newlines stay, tabs become spaces, bytes that were no UTF-8 become question marks.
+    """
+    text = _ESCAPE_SEQUENCE.sub("", text).replace("\t", " ").encode("utf-8", "replace").decode("utf-8")
+    return "".join(
+        character
+        for character in text
+        if character == "\n" or (unicodedata.category(character) != "Cc" and character not in _BIDI_CONTROLS)
+    )
+
+
+def parse_persona(text: str) -> Persona:
+    """Read a persona as people type it: sentences with ``|`` or a line break between them.
+
+    Raises:
+        UserError: no sentence at all, more than 20, or one longer than 200 characters.
+    """
+    traits = tuple(trait for part in re.split(r"[|\n]", plain_text(text)) if (trait := " ".join(part.split())))
+    if not traits:
+        raise UserError('persona: found no sentence, expected some, as in "I have two dogs. | I am a chef."')
+    if len(traits) > MAX_TRAITS:
+        raise UserError(f"persona: found {len(traits)} sentences, expected at most {MAX_TRAITS}; leave some out")
+    for number, trait in enumerate(traits, start=1):
+        if len(trait) > MAX_TRAIT_CHARACTERS:
+            raise UserError(
+                f"persona, sentence {number} ({trait[:30]!r}...): {len(trait)} characters, expected at most "
+                f"{MAX_TRAIT_CHARACTERS}; split it with |"
+            )
+    return Persona(traits)
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What a reply has to do with the persona, by keywords.
+
+    Attributes:
+        used: the persona sentences the reply expresses.
+        contradicted: the persona sentences it contradicts.
+    """
+
+    reply: str
+    used: tuple[str, ...]
+    contradicted: tuple[str, ...]
+
+
+class ChatSession:
+    """One person talking with one persona.
+
+    Args:
+        stream: answers a context (persona and turns, the partner's last) with the pieces of one reply.
+    """
+
+    def __init__(self, persona: Persona, stream: Stream) -> None:
+        self._persona = persona
+        self._stream = stream
+        self._history: tuple[Turn, ...] = ()
+
+    @property
+    def persona(self) -> Persona:
+        return self._persona
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """The turns so far, "partner" (the person) and "self" (the persona) in alternation."""
+        return self._history
+
+    def say(self, text: str) -> Generator[str, None, None]:
+        """Stream the reply to ``text``, then record both turns.
+
+        What the person has seen counts: a reply that is interrupted (closed, Ctrl-C, an error) after some pieces is
+        recorded as far as it came. Without any visible piece neither turn is recorded, so the same words can be said
+        again.
+
+        Raises:
+            UserError: ``text`` is blank.
+        """
+        said = plain_text(text).strip()
+        if not said:
+            raise UserError("nothing said: type some words, or /help")
+        turn = Turn("partner", said)
+        pieces: list[str] = []
+        try:
+            for piece in self._stream(Context(self._persona, (*self._history, turn))):
+                pieces.append(piece)
+                yield piece
+        finally:
+            if reply := "".join(pieces).strip():
+                self._history = (*self._history, turn, Turn("self", reply))
+
+    def reset(self) -> None:
+        """Forget the conversation; the persona stays."""
+        self._history = ()
+
+    def change_persona(self, persona: Persona) -> None:
+        """Take another persona and begin anew: what was said before was said by someone else."""
+        self._persona = persona
+        self.reset()
+
+    def why(self) -> Why:
+        """Say which persona sentences the last reply used and which it contradicts.
+
+        Raises:
+            UserError: there is no reply yet.
+        """
+        if not self._history:
+            raise UserError("no reply yet: say something first")
+        reply, traits = self._history[-1].text, self._persona.traits
+        return Why(
+            reply,
+            tuple(traits[index] for index in expressed_traits(reply, self._persona)),
+            tuple(traits[index] for index in contradicted_traits(reply, self._persona)),
+        )
