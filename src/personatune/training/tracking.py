@@ -126,7 +126,7 @@ class _TensorBoardTracker:
 
         # purge_step hides what an interrupted run wrote after the step that is resumed.
         purge = resume_step + 1 if resume_step else None
-        self._writer: Any = SummaryWriter(str(directory / "tensorboard"), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(directory / "tensorboard"), purge_step=purge)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         for name, value in metrics.items():

@@ -1,0 +1,107 @@
+"""Peak memory of a stretch of work, on CUDA from torch's allocator, on the CPU from the kernel or by sampling."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_SAMPLING_SECONDS = 0.05
+
+
+class PeakMemory:
+    """Measures the peak between `start` and `stop`, in bytes.
+
+    ``device`` says what was measured: "gpu" (bytes allocated by torch on the fullest device) or "cpu" (resident set
+    of this process). The kernel keeps the exact high-water mark of the resident set and lets a process reset its own;
+    where that is not allowed, a thread samples it every 50 ms, and a shorter peak can be missed.
+    """
+
+    def __init__(self) -> None:
+        self.device = "gpu" if _cuda_in_use() else "cpu"
+        self._sampler: _Sampler | None = None
+        self._peak = 0
+
+    def start(self) -> None:
+        """Forget earlier peaks."""
+        if self.device == "gpu":
+            import torch
+
+            for index in range(torch.cuda.device_count()):
+                torch.cuda.reset_peak_memory_stats(index)
+        elif not _reset_high_water():
+            self._sampler = _Sampler()
+            self._sampler.start()
+
+    def peak(self) -> int:
+        """Return the peak since `start`, in bytes."""
+        if self.device == "gpu":
+            import torch
+
+            return max(int(torch.cuda.max_memory_allocated(index)) for index in range(torch.cuda.device_count()))
+        if self._sampler is not None:
+            return self._sampler.peak
+        return _high_water()
+
+    def devices(self) -> int:
+        """Return the number of GPUs that held anything since `start`, at least 1; 1 on the CPU."""
+        if self.device == "cpu":
+            return 1
+        import torch
+
+        used = [index for index in range(torch.cuda.device_count()) if torch.cuda.max_memory_allocated(index)]
+        return max(len(used), 1)
+
+    def stop(self) -> int:
+        """Return the peak since `start` and stop measuring."""
+        if self._sampler is not None:
+            self._sampler.finish()
+        return self.peak()
+
+
+def _cuda_in_use() -> bool:
+    # torch is asked only where something else has loaded it: measuring must not cost its import.
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_available())
+
+
+def _reset_high_water() -> bool:
+    before = _STATUS.exists() and _high_water()
+    if not before:
+        return False
+    try:
+        _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets VmHWM to the current resident set
+    except OSError:
+        return False
+    return True
+
+
+def _high_water() -> int:
+    for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+class _Sampler(threading.Thread):
+    def __init__(self) -> None:
+        super().__init__(name="peak-memory", daemon=True)
+        import psutil
+
+        self._process = psutil.Process()
+        self._done = threading.Event()
+        self.peak = int(self._process.memory_info().rss)
+
+    def run(self) -> None:
+        while not self._done.wait(_SAMPLING_SECONDS):
+            self._look()
+
+    def finish(self) -> None:
+        self._done.set()
+        self.join()
+        self._look()
+
+    def _look(self) -> None:
+        self.peak = max(self.peak, int(self._process.memory_info().rss))
