@@ -1,0 +1,143 @@
+"""chitchat-dataset: 7,168 human conversations without personas; a speaker's persona is mined from what they say.
+
+A speaker tells the same facts in several conversations, so all statements of one sender form one pool. What a speaker
+said in the conversation at hand comes first in its persona: there a human reply expresses it, which is what training
+needs to see.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from math import log
+from pathlib import Path
+from typing import Any
+
+from personatune.data.statements import Caser, self_statements
+from personatune.dialogue import Dialogue, Persona, Turn
+from personatune.errors import UserError
+from personatune.words import keyword_stems
+
+# Traits kept of a sender over all conversations. Every persona of the sender carries them all, so that the split by
+# persona keeps a sender's conversations together; `DataProcessor` later keeps the ones this conversation is about.
+POOL_TRAITS = 12
+
+_PACKAGE = "chitchat_dataset"
+
+
+def chitchat_file() -> Path:
+    """Return the data file of the installed ``chitchat-dataset`` package without importing it.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise UserError("chitchat: the package chitchat-dataset is not installed; pip install chitchat-dataset")
+    path = Path(found.origin).with_name("dataset.json")
+    if not path.is_file():
+        raise UserError(f"chitchat: {path} is missing; pip install --force-reinstall chitchat-dataset")
+    return path
+
+
+def fits_chitchat(record: Mapping[str, Any]) -> bool:
+    """Say whether a record has chitchat's form: messages grouped in lists, each with text and sender."""
+    messages = record.get("messages")
+    if not isinstance(messages, list) or not messages or not isinstance(messages[0], list) or not messages[0]:
+        return False
+    return isinstance(messages[0][0], Mapping) and {"text", "sender"} <= set(messages[0][0])
+
+
+def read_chitchat(records: Iterable[Mapping[str, Any]], skipped: Counter[str]) -> list[Dialogue]:
+    """Return the two-sided conversations with mined personas; the others are counted in ``skipped`` by reason."""
+    conversations = [record for record in records if fits_chitchat(record)]
+    caser = Caser(text for record in conversations for _, text in _messages(record))
+    mined = {str(record["id"]): _mined(record, caser) for record in conversations}
+    pools = _pools(mined.values())
+    dialogues: list[Dialogue] = []
+    for record in conversations:
+        turns = _turns(record)
+        speakers = {turn.speaker for turn in turns}
+        if len(speakers) != 2:
+            skipped["one speaker only" if len(speakers) < 2 else "more than two speakers"] += 1
+            continue
+        said = mined[str(record["id"])]
+        personas = {speaker: Persona(_persona(said.get(speaker, []), pools.get(speaker, []))) for speaker in speakers}
+        personas = {speaker: persona for speaker, persona in sorted(personas.items()) if persona.traits}
+        if not personas:
+            skipped["no persona"] += 1
+            continue
+        ratings = {name: float(value) for name, value in (record.get("ratings") or {}).items()}
+        dialogues.append(Dialogue(f"chitchat-{record['id']}", turns, personas, None, ratings))
+    return dialogues
+
+
+def _messages(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for group in record["messages"]:
+        for message in group:
+            yield str(message["sender"])[:8], str(message["text"])
+
+
+def _turns(record: Mapping[str, Any]) -> tuple[Turn, ...]:
+    """Join the consecutive messages of a sender into one turn."""
+    turns: list[Turn] = []
+    for sender, text in _messages(record):
+        text = " ".join(text.split())
+        if not text:
+            continue
+        if turns and turns[-1].speaker == sender:
+            before = turns[-1].text
+            joint = " " if before[-1] in ".!?,:;)" else ". " if text[:1].isupper() else " "
+            turns[-1] = Turn(sender, f"{before}{joint}{text}")
+        else:
+            turns.append(Turn(sender, text))
+    return tuple(turns)
+
+
+def _mined(record: Mapping[str, Any], caser: Caser) -> dict[str, list[str]]:
+    said: dict[str, list[str]] = defaultdict(list)
+    for sender, text in _messages(record):
+        said[sender].extend(self_statements(text, caser))
+    return said
+
+
+def _pools(mined: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:
+    """Return each sender's most telling statements over all conversations, best first."""
+    everything: dict[str, Counter[str]] = defaultdict(Counter)
+    for conversation in mined:
+        for sender, statements in conversation.items():
+            everything[sender].update(statements)
+    speakers_of = Counter(stem for said in everything.values() for stem in {s for t in said for s in keyword_stems(t)})
+    pools: dict[str, list[str]] = {}
+    for sender, said in everything.items():
+        ranked = sorted(said, key=lambda trait: (-_telling(trait, said[trait], speakers_of, len(everything)), trait))
+        pools[sender] = _distinct(ranked, POOL_TRAITS)
+    return pools
+
+
+def _telling(trait: str, times: int, speakers_of: Mapping[str, int], speakers: int) -> float:
+    """Score a trait: keywords few others use and names count, sheer length doesn't, saying it twice confirms it."""
+    keywords = keyword_stems(trait)
+    rarity = sorted((min(log(speakers / speakers_of[stem]), 4.5) for stem in keywords), reverse=True)[:3]
+    names = sum(word[:1].isupper() for word in trait.split()[1:] if word not in ("I", "I'm"))
+    return sum(rarity) + min(names, 2) + min(times - 1, 3) - 0.5 * max(0, len(trait.split()) - 10)
+
+
+def _persona(said_here: Iterable[str], pool: Iterable[str]) -> tuple[str, ...]:
+    """Pool traits said in this conversation first, then the rest of the pool."""
+    here = {stem for trait in said_here for stem in [keyword_stems(trait)]}
+    ordered = sorted(pool, key=lambda trait: keyword_stems(trait) not in here)
+    return tuple(ordered)
+
+
+def _distinct(traits: Iterable[str], limit: int) -> list[str]:
+    """Keep the first of traits that share half of their keywords."""
+    kept: list[tuple[str, frozenset[str]]] = []
+    for trait in traits:
+        keywords = frozenset(keyword_stems(trait))
+        if keywords and all(2 * len(keywords & other) < min(len(keywords), len(other)) + 1 for _, other in kept):
+            kept.append((trait, keywords))
+            if len(kept) == limit:
+                break
+    return [trait for trait, _ in kept]

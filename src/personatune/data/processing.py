@@ -1,0 +1,157 @@
+"""From loaded dialogues to the perspectives that training, validation and test use: plain files, counted losses."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personatune.config import DataConfig
+from personatune.data.cleaning import clean
+from personatune.data.grounding import persona_turns, traits_by_use
+from personatune.data.inspection import describe
+from personatune.data.sources import LoadedData
+from personatune.data.splits import leakage, split_by_persona
+from personatune.dialogue import Dialogue, Persona, Perspective
+from personatune.errors import UserError
+from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
+
+_PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """The three splits, every turn sequence beginning with the partner and ending with an own turn.
+
+    Attributes:
+        counts: rows skipped, dialogues dropped, turns mended and perspectives left out, by reason.
+        statistics: `inspection.describe` of each split, and what the source said about itself.
+    """
+
+    train: list[Perspective]
+    validation: list[Perspective]
+    test: list[Perspective]
+    counts: dict[str, int]
+    statistics: dict[str, Any]
+
+    def save(self, directory: Path) -> None:
+        """Write train.jsonl, validation.jsonl, test.jsonl and, last, data.json: its presence means that all is there."""
+        for name in _PARTS:
+            write_jsonl(directory / f"{name}.jsonl", (view.to_json() for view in getattr(self, name)))
+        write_json(directory / "data.json", {"counts": self.counts, "statistics": self.statistics})
+
+    @classmethod
+    def load(cls, directory: Path) -> PreparedData:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        about = read_json(directory / "data.json")
+        parts = (list(map(Perspective.from_json, read_jsonl(directory / f"{name}.jsonl"))) for name in _PARTS)
+        train, validation, test = parts
+        return cls(train, validation, test, about["counts"], about["statistics"])
+
+
+class DataProcessor:
+    """Cleans, splits by persona and cuts to size, counting what is lost on the way."""
+
+    def __init__(self, config: DataConfig, seed: int) -> None:
+        self.config = config
+        self.seed = seed
+
+    def process(self, loaded: LoadedData) -> PreparedData:
+        """Return the three splits of ``loaded``.
+
+        Raises:
+            UserError: nothing is left to train on; says what took it.
+        """
+        counts = Counter({f"skipped: {reason}": count for reason, count in loaded.skipped.items()})
+        cleaned = clean(loaded.dialogues)
+        counts.update(cleaned.counts)
+        described = list(self._with_enough_traits(cleaned.dialogues, counts))
+        splits = split_by_persona(described, self.config.validation_share, self.config.test_share, self.seed)
+        counts.update(splits.dropped)
+        leaked = leakage(splits)
+        if leaked:
+            raise AssertionError(f"the split leaks {len(leaked)} persona sentences, first {leaked[0]!r}")
+        train, validation, test = (self._cut(part, counts) for part in (splits.train, splits.validation, splits.test))
+        train = self._richest(train, counts)
+        if not train:
+            raise UserError(self._nothing_left(loaded, counts))
+        parts = {"train": train, "validation": validation, "test": test}
+        statistics: dict[str, Any] = {name: describe(part) for name, part in parts.items()}
+        statistics["source"] = {
+            "name": loaded.source, "description": loaded.description, "licence": loaded.licence,
+        }  # fmt: skip
+        return PreparedData(train, validation, test, dict(sorted(counts.items())), statistics)
+
+    def _with_enough_traits(self, dialogues: Iterable[Dialogue], counts: Counter[str]) -> Iterable[Dialogue]:
+        for dialogue in dialogues:
+            personas = {
+                speaker: persona
+                for speaker, persona in dialogue.personas.items()
+                if len(persona.traits) >= self.config.min_traits
+            }
+            short = len(dialogue.personas) - len(personas)
+            if short:
+                counts[f"dropped: fewer than {self.config.min_traits} traits"] += short
+            yield dialogue if not short else dataclasses.replace(dialogue, personas=personas)
+
+    def _cut(self, views: Iterable[Perspective], counts: Counter[str]) -> list[Perspective]:
+        cut: list[Perspective] = []
+        for view in views:
+            window = self.window(view)
+            if window is None:
+                counts["dropped: no reply to the partner"] += 1
+            else:
+                cut.append(window)
+        return cut
+
+    def window(self, view: Perspective) -> Perspective | None:
+        """Return the window of at most ``max_turns`` turns with most persona turns and the traits it speaks of first.
+
+        It begins with a partner turn and ends with an own one; None when there is no such pair.
+        """
+        traits = view.persona.traits
+        if len(traits) > self.config.max_traits:
+            used = set(traits_by_use(view)[: self.config.max_traits])
+            persona = Persona(tuple(trait for trait in traits if trait in used), view.persona.name)
+            view = dataclasses.replace(view, persona=persona)
+        turns = view.turns
+        first = next((index for index, turn in enumerate(turns) if turn.speaker == "partner"), len(turns))
+        length = min(len(turns) - first, self.config.max_turns) // 2 * 2
+        if length < 2:
+            return None
+        marks = persona_turns(view)
+        last = len(turns) - length
+        start = max(range(first, last + 1, 2), key=lambda begin: (sum(marks[begin : begin + length]), -begin))
+        return dataclasses.replace(view, turns=turns[start : start + length])
+
+    def _richest(self, views: list[Perspective], counts: Counter[str]) -> list[Perspective]:
+        limit = self.config.max_dialogues
+        if limit is None or len(views) <= limit:
+            return views
+        counts["dropped: beyond max_dialogues"] += len(views) - limit
+        draw = random.Random(self.seed)
+        ranked = sorted(views, key=lambda view: (-sum(persona_turns(view)), draw.random()))
+        return ranked[:limit]
+
+    def _nothing_left(self, loaded: LoadedData, counts: Counter[str]) -> str:
+        losses = ", ".join(
+            f"{reason.removeprefix('dropped: ')} {count}"
+            for reason, count in counts.most_common()
+            if reason.startswith(("dropped", "skipped"))
+        )
+        if all(dialogue.split in ("validation", "test") for dialogue in loaded.dialogues):
+            return (
+                f"{loaded.source}: all rows are validation or test rows, none is left for training; add training files"
+            )
+        return (
+            f"{loaded.source}: none of {len(loaded.dialogues)} dialogues is left for training ({losses or 'held out'}); "
+            "give more dialogues, or lower data.min_traits, data.validation_share and data.test_share"
+        )
