@@ -1,0 +1,200 @@
+"""Keyword measures of persona consistency: no model, no API, the same figure on every machine.
+
+A trait's keywords are its content words as stems (`personatune.words`), matched at word boundaries and with negation
+taken into account (`judging.polarity`). Definitions: docs/measures.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+from personatune.dialogue import Persona, Probe
+from personatune.judging.polarity import AVERSIONS, Mention, Sign, mend_contractions, mentions
+from personatune.lexicon import NUMBER_DIGITS, group_of
+from personatune.words import keyword_stems, stem, words
+
+Verdict = Literal["consistent", "contradicting", "neutral"]
+
+_AVERSION_STEMS = frozenset(map(stem, AVERSIONS))
+_NUMBER_OF_STEM = {stem(word): digits for word, digits in NUMBER_DIGITS.items()}
+_YES_NO = re.compile(
+    r"(?:^|[.!?,] *)(?:so |and )?"
+    r"(?:do|does|did|are|is|were|was|have|has|can|could|would|will) (?:you|your|there|any)\b",
+    re.I,
+)
+_DENIAL = re.compile(
+    r"(?:well |sorry |sadly |unfortunately |honestly |um |hmm )?"
+    r"(?:no\b|nope\b|nah\b|not (?:really|at all|yet|any)\b|never\b"
+    r"|i(?:'m not| am not| don't| do not| didn't| haven't| can't| wasn't| have (?:no|never|not)\b| never\b))"
+)
+_NO_DENIAL = re.compile(r"no (?:problem|worries|doubt|way)\b|i (?:don't|do not) (?:know|mind|think i told)\b")
+_AFFIRMATION = re.compile(r"(?:oh |well )?(?:yes|yeah|yep|yup|sure|of course|i do\b|i am\b|absolutely|definitely)\b")
+_ASKS_AVERSION = re.compile(r"\b(?:dislike|hate|scares?|afraid|fear|avoid|never|not|don't|can't|allerg)", re.I)
+_FIRST_PERSON = frozenset("i i'm i've i'd my me mine we our".split())
+# One may have several of these: another one beside the right one is no contradiction.
+_SIDE_BY_SIDE = frozenset({"pet", "dog breed", "sibling", "child", "parent"})
+
+
+@lru_cache(maxsize=20_000)
+def trait_keywords(trait: str) -> tuple[str, ...]:
+    """Return the keyword stems of a trait; words of aversion ("afraid") only when nothing else is left."""
+    stems = keyword_stems(mend_contractions(trait))
+    return tuple(word for word in stems if word not in _AVERSION_STEMS) or stems
+
+
+@lru_cache(maxsize=20_000)
+def trait_signs(trait: str) -> dict[str, Sign]:
+    """Return each keyword stem of a trait with its sign in the trait: -1 denied or disliked, else 0 or 1."""
+    keywords = set(trait_keywords(trait))
+    return {mention.stem: mention.sign for mention in mentions(trait) if mention.stem in keywords}
+
+
+def expressed_traits(reply: str, persona: Persona) -> list[int]:
+    """Return the positions of the traits that the reply expresses: a keyword is mentioned with the trait's sign."""
+    said = mentions(reply)
+    return [number for number, trait in enumerate(persona.traits) if _agrees(said, trait)]
+
+
+def contradicted_traits(reply: str, persona: Persona) -> list[int]:
+    """Return the positions of the traits that the reply turns round: keywords are mentioned, with the other sign only.
+
+    A trait that is denied needs an explicit liking ("I love fish") or a first-person mention to be turned round.
+    """
+    said = mentions(reply)
+    return [
+        number
+        for number, trait in enumerate(persona.traits)
+        if not _agrees(said, trait) and _disagrees(said, trait, reply)
+    ]
+
+
+def trait_coverage(reply: str, persona: Persona) -> float:
+    """Return the share of the persona's traits that the reply expresses, 0 to 1.
+
+    Raises:
+        ValueError: the persona has no traits.
+    """
+    if not persona.traits:
+        raise ValueError("trait_coverage needs a persona with at least one trait")
+    return len(expressed_traits(reply, persona)) / len(persona.traits)
+
+
+def judge_answer(answer: str, probe: Probe) -> Verdict:
+    """Judge the answer to a probe by the asked trait's keywords.
+
+    consistent: a keyword is mentioned with the trait's sign and nothing contradicts it; for a trait that denies
+    something, a flat "no" to a yes/no question counts too. contradicting: no such keyword, but a contradicting value,
+    the keyword with the other sign or a flat denial; or the right thing in another number ("three brothers" for two).
+    neutral: neither, or both at once.
+    """
+    if _other_number(answer, probe.trait):
+        return "contradicting"
+    denied_trait = _denies(probe)
+    right, wrong = _keyword_evidence(answer, probe, denied_trait)
+    yes = _flat_answer(answer, probe.question)
+    if yes is not None and not right:
+        right = denied_trait and not yes
+        wrong = wrong or yes == denied_trait
+    clashing = _clashing_values(answer, probe, denied_trait)
+    if clashing and not (right and all(group_of(value) in _SIDE_BY_SIDE for value in clashing)):
+        wrong = True
+    if right:
+        return "neutral" if wrong else "consistent"
+    return "contradicting" if wrong else "neutral"
+
+
+def copies_trait(reply: str, persona: Persona) -> bool:
+    """Say whether the reply repeats a persona sentence of three words or more word by word.
+
+    Case, punctuation and contractions make no difference ("I'm a nurse" is "i am a nurse").
+    """
+    said = f" {_plain(reply)} "
+    return any(plain.count(" ") >= 2 and f" {plain} " in said for plain in map(_plain, persona.traits))
+
+
+def copy_share(replies: Sequence[str], persona: Persona) -> float:
+    """Return the share of replies that repeat a persona sentence, 0 to 1; no replies are an error."""
+    if not replies:
+        raise ValueError("copy_share needs at least one reply")
+    return sum(copies_trait(reply, persona) for reply in replies) / len(replies)
+
+
+def _agrees(said: Sequence[Mention], trait: str) -> bool:
+    signs = trait_signs(trait)
+    return any(mention.stem in signs and (mention.sign == -1) == (signs[mention.stem] == -1) for mention in said)
+
+
+def _disagrees(said: Sequence[Mention], trait: str, reply: str) -> bool:
+    signs = trait_signs(trait)
+    first_person = not _FIRST_PERSON.isdisjoint(words(mend_contractions(reply)))
+    return any(
+        mention.sign == -1 if signs[mention.stem] >= 0 else mention.sign == 1 or first_person
+        for mention in said
+        if mention.stem in signs
+    )
+
+
+def _denies(probe: Probe) -> bool:
+    signs = trait_signs(probe.trait)
+    asked = [sign for word, sign in signs.items() if word in probe.keywords] or list(signs.values())
+    return bool(asked) and all(sign == -1 for sign in asked)
+
+
+def _keyword_evidence(answer: str, probe: Probe, denied_trait: bool) -> tuple[bool, bool]:
+    # "What are you afraid of?" is answered by the bare value: "Clowns!"
+    asks_denied = any(mention.sign == -1 for mention in mentions(probe.question.replace("?", " that.")))
+    right = wrong = False
+    for mention in mentions(answer):
+        if mention.stem in probe.keywords:
+            fits = (mention.sign < asks_denied) if denied_trait else mention.sign >= 0
+            right, wrong = right or fits, wrong or not fits
+    return right, wrong
+
+
+def _clashing_values(answer: str, probe: Probe, denied_trait: bool) -> list[str]:
+    if denied_trait:
+        return []
+    wrong = set(probe.contradicting) - set(probe.keywords)
+    return [mention.stem for mention in mentions(answer) if mention.stem in wrong and mention.sign >= 0]
+
+
+def _flat_answer(answer: str, question: str) -> bool | None:
+    """Return True for a flat yes, False for a flat no to a yes/no question, else None."""
+    if not _YES_NO.search(question) or _ASKS_AVERSION.search(question):
+        return None
+    start = mend_contractions(answer).lower().strip()
+    if _DENIAL.match(start) and not _NO_DENIAL.match(start):
+        return False
+    return True if _AFFIRMATION.match(start) else None
+
+
+def _other_number(answer: str, trait: str) -> bool:
+    counted = _counted(trait)
+    said = _counted(answer)
+    return any(thing in said and said[thing].isdisjoint(numbers) for thing, numbers in counted.items())
+
+
+def _counted(text: str) -> dict[str, set[str]]:
+    """Return what the text counts: stem of each content word to the numbers at most two words before it."""
+    counts: dict[str, set[str]] = {}
+    said = [mention.stem for mention in mentions(text)]
+    for place, word in enumerate(said):
+        number = _number(word)
+        if number is None:
+            continue
+        for thing in said[place + 1 : place + 3]:
+            if _number(thing) is None:
+                counts.setdefault(thing, set()).add(number)
+    return counts
+
+
+def _number(word: str) -> str | None:
+    return word if word.isdigit() else _NUMBER_OF_STEM.get(word)
+
+
+def _plain(text: str) -> str:
+    expanded = mend_contractions(text).lower().replace("i'm", "i am").replace("n't", " not").replace("'ve", " have")
+    return " ".join(words(expanded))

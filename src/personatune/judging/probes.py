@@ -1,0 +1,312 @@
+"""Probe dialogues: the partner asks about a persona's traits one after the other, small talk in between.
+
+Questions are derived from a trait's attribute (`judging.probe_rules`) and never contain the keywords they ask for.
+The share of consistent answers is the headline figure `probe_consistency`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personatune.dialogue import Context, Persona, Probe, ProbeScript, Respond, Turn
+from personatune.judging.keywords import Verdict, judge_answer, trait_keywords, trait_signs
+from personatune.judging.polarity import mend_contractions
+from personatune.judging.probe_rules import RULES, ProbeRule
+from personatune.judging.small_talk import INTERLUDES, OPENINGS
+from personatune.lexicon import NUMBER_DIGITS, group_of, siblings, synonyms
+from personatune.words import keyword_stems, stem, stems, words
+
+MIN_PROBES = 3
+
+# Content words that stand in too many sentences to show that a trait was meant, unless nothing else is left.
+_WEAK = frozenset(
+    map(
+        stem,
+        """year years old day days time times work working works job live lived living play playing year week month
+        today later sometimes named called big small large favorite favourite feel feeling whole long lots couple
+        always never often every regularly currently enjoy eat eating drink person someone something place special
+        spend spare free full part thing home""".split(),
+    )
+)
+_EXTRA_SYNONYMS = {
+    stem(word): tuple(map(stem, others.split()))
+    for word, others in {
+        "vegetarian": "veggie meat vegetables plants",
+        "vegan": "plant plants vegetables",
+        "married": "husband wife marriage spouse",
+        "husband": "married",
+        "wife": "married",
+        "pregnant": "baby expecting pregnancy",
+        "baker": "bake baking",
+        "dentist": "dental teeth",
+        "nurse": "nursing",
+        "artist": "art",
+        "musician": "music",
+        "drummer": "drums drum",
+        "guitarist": "guitar",
+        "farmer": "farm farming",
+        "student": "study studying",
+        "puppies": "dog",
+        "puppy": "dog",
+        "kitten": "cat",
+        "kids": "children child son daughter",
+        "children": "kids kid son daughter",
+        "boys": "sons son",
+        "girls": "daughters daughter",
+        "sons": "boys kids children",
+        "daughters": "girls kids children",
+        "siblings": "brother sister brothers sisters",
+        "brothers": "brother",
+        "sisters": "sister",
+        "mother": "mom kids children",
+        "father": "dad kids children",
+        "parents": "mom dad mother father",
+        "swim": "pool",
+        "jog": "run running",
+        "jogging": "run",
+        "running": "run runner jog",
+        "hiking": "hike hikes trail",
+        "fishing": "fish",
+        "gay": "homosexual",
+        "depression": "depressed",
+        "depressed": "depression",
+        "anxiety": "anxious",
+        "blonde": "blond",
+    }.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeDialogue:
+    """One probe dialogue that was held: a reply for every line of the script, a verdict for every probe."""
+
+    script: ProbeScript
+    replies: tuple[str, ...]
+    verdicts: tuple[Verdict | None, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        lines = [
+            {"partner": line, "probe": _probe_to_json(probe), "reply": reply, "verdict": verdict}
+            for (line, probe), reply, verdict in zip(self.script.lines, self.replies, self.verdicts, strict=True)
+        ]
+        return {"persona": self.script.persona.to_json(), "lines": lines}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ProbeDialogue:
+        lines = tuple((line["partner"], _probe_from_json(line["probe"])) for line in row["lines"])
+        return cls(
+            ProbeScript(Persona.from_json(row["persona"]), lines),
+            tuple(line["reply"] for line in row["lines"]),
+            tuple(line["verdict"] for line in row["lines"]),
+        )
+
+
+def make_probe(trait: str, persona: Persona, seed: int = 0) -> Probe | None:
+    """Return a question that the trait answers, or None when no rule fits.
+
+    The wording is drawn by ``seed``. A broad question ("What do you do for fun?") is answered by every trait of the
+    persona with that attribute, so their keywords count as well.
+    """
+    found = _fitting(trait)
+    if not found:
+        return None
+    rng = random.Random(f"{seed}|{trait}")
+    for rule, match in found:
+        probe = _ask(rule, match, trait, persona, rng)
+        if probe is not None:
+            return probe
+    return None
+
+
+def attribute_of(trait: str) -> str | None:
+    """Return what kind of trait it is ("pet", "job", …) by the first rule that fits, or None."""
+    found = _fitting(trait)
+    return found[0][0].attribute if found else None
+
+
+def make_script(persona: Persona, turns: int, seed: int = 0) -> ProbeScript | None:
+    """Return the partner's lines of one dialogue: small talk first, then the probes in seeded order between small talk.
+
+    Traits that one question asks for together are asked once. None when fewer than three probes can be made.
+
+    Raises:
+        ValueError: ``turns`` leaves no room for an opening and three probes, or needs more small talk than there is.
+    """
+    if not MIN_PROBES < turns <= len(INTERLUDES):
+        raise ValueError(f"a probe dialogue has {MIN_PROBES + 1} to {len(INTERLUDES)} partner lines, not {turns}")
+    rng = random.Random(f"{seed}|{'|'.join(persona.traits)}")
+    probes = _distinct_probes(persona, seed, rng)[: turns - 1]
+    if len(probes) < MIN_PROBES:
+        return None
+    small_talk: list[Probe | None] = [None] * (turns - 1 - len(probes))
+    order: list[Probe | None] = [*probes, *small_talk]
+    rng.shuffle(order)
+    interludes = iter(rng.sample(INTERLUDES, len(small_talk)))
+    lines = [(probe.question, probe) if probe else (next(interludes), None) for probe in order]
+    return ProbeScript(persona, ((rng.choice(OPENINGS), None), *lines))
+
+
+def hold_dialogues(
+    scripts: Sequence[ProbeScript], respond: Respond, on_turn: Callable[[int], None] = lambda replies: None
+) -> list[ProbeDialogue]:
+    """Hold all dialogues in lock-step, one ``respond`` call for a turn of all of them, and judge the answers.
+
+    ``on_turn`` gets the number of replies just made.
+    """
+    replies: list[list[str]] = [[] for _ in scripts]
+    for turn in range(max((len(script.lines) for script in scripts), default=0)):
+        speaking = [number for number, script in enumerate(scripts) if turn < len(script.lines)]
+        said = respond([_context(scripts[number], replies[number]) for number in speaking])
+        for number, reply in zip(speaking, said, strict=True):
+            replies[number].append(reply)
+        on_turn(len(speaking))
+    return [judge_dialogue(script, said) for script, said in zip(scripts, replies, strict=True)]
+
+
+def judge_dialogue(script: ProbeScript, replies: Sequence[str]) -> ProbeDialogue:
+    """Give every answer to a probe its verdict; small talk has none."""
+    verdicts = tuple(
+        judge_answer(reply, probe) if probe else None for (_, probe), reply in zip(script.lines, replies, strict=True)
+    )
+    return ProbeDialogue(script, tuple(replies), verdicts)
+
+
+def _context(script: ProbeScript, replies: Sequence[str]) -> Context:
+    turns: list[Turn] = []
+    for (line, _), reply in zip(script.lines, replies, strict=False):
+        turns += [Turn("partner", line), Turn("self", reply)]
+    return Context(script.persona, (*turns, Turn("partner", script.lines[len(replies)][0])))
+
+
+def _distinct_probes(persona: Persona, seed: int, rng: random.Random) -> list[Probe]:
+    """One probe for each broad attribute first; a second one only where that is needed to reach three."""
+    first: list[Probe] = []
+    spare: list[Probe] = []
+    questions: set[str] = set()
+    asked: set[str] = set()
+    traits = list(persona.traits)
+    rng.shuffle(traits)
+    for trait in traits:
+        probe = make_probe(trait, persona, seed)
+        if probe is None:
+            continue
+        for other_seed in range(seed + 1, seed + 12):
+            if probe is None or probe.question not in questions:
+                break
+            probe = make_probe(trait, persona, other_seed)
+        if probe is None or probe.question in questions:
+            continue
+        attribute = attribute_of(trait) or ""
+        (spare if attribute in asked else first).append(probe)
+        questions.add(probe.question)
+        asked.add(attribute)
+    return first + spare[: max(0, MIN_PROBES - len(first))]
+
+
+def _fitting(trait: str) -> list[tuple[ProbeRule, re.Match[str]]]:
+    plain = " ".join(words(mend_contractions(trait)))
+    matches = ((rule, rule.pattern.search(plain)) for rule in RULES)
+    return [(rule, match) for rule, match in matches if match]
+
+
+def _ask(rule: ProbeRule, match: re.Match[str], trait: str, persona: Persona, rng: random.Random) -> Probe | None:
+    keywords = _accepted(rule, match, trait)
+    if rule.broad:
+        for other in persona.traits:
+            fitting = _fitting(other) if other != trait else []
+            if fitting and fitting[0][0].attribute == rule.attribute:
+                keywords += _accepted(*fitting[0], other)
+    topic = match.groupdict().get("x") or ""
+    questions = [question.format(x=topic) for question in rule.questions]
+    rng.shuffle(questions)
+    own = set(keyword_stems(mend_contractions(trait)))
+    questions.sort(key=lambda question: len(own.intersection(stems(question))))
+    main = set(_value_stems(match, trait))
+    for question in questions:
+        asked = set(stems(question))
+        left = tuple(dict.fromkeys(word for word in keywords if word not in asked))
+        if main.intersection(left):
+            return Probe(trait, question, left, _contradicting(rule, match, left, asked))
+    return None
+
+
+def _value(match: re.Match[str]) -> str:
+    parts = [value for name, value in match.groupdict().items() if name.startswith("v") and value]
+    return parts[0] if parts else ""
+
+
+def _value_stems(match: re.Match[str], trait: str) -> list[str]:
+    """Stems of the value that is asked for, weak words and numbers only when nothing else is left."""
+    every = trait_keywords(trait)
+    within = set(stems(_value(match)))
+    value = [word for word in every if word in within] or list(every)
+    strong = [word for word in value if word not in _WEAK and not _is_number(word)]
+    return strong or [word for word in value if _is_number(word)] or value
+
+
+def _accepted(rule: ProbeRule, match: re.Match[str], trait: str) -> list[str]:
+    """Stems that answer the question: the value, its synonyms, a name given to it, numbers both ways."""
+    accepted = _value_stems(match, trait)
+    named = re.search(r"\b(?:named|called|name is) (\w+)", match.string)
+    if named and stem(named[1]) not in accepted:
+        accepted.append(stem(named[1]))
+    value_words = [word for word in words(mend_contractions(trait)) if stem(word) in accepted]
+    for word in value_words:
+        for other in synonyms(word):
+            accepted += [stem(part) for part in other.split()] if " " not in other else []
+        accepted += _EXTRA_SYNONYMS.get(stem(word), ())
+        accepted += [stem(other) for other in _other_spelling(word)]
+    if trait_signs(trait) and rule.attribute == "children":
+        accepted += [stem(word) for word in ("kid", "child", "children", "son", "daughter", "baby")]
+    return list(dict.fromkeys(accepted))
+
+
+def _other_spelling(word: str) -> list[str]:
+    if word in NUMBER_DIGITS:
+        return [NUMBER_DIGITS[word]]
+    return [name for name, digits in NUMBER_DIGITS.items() if digits == word]
+
+
+def _is_number(word: str) -> bool:
+    return word.isdigit() or group_of(word) == "number"
+
+
+def _contradicting(rule: ProbeRule, match: re.Match[str], keywords: Sequence[str], asked: set[str]) -> tuple[str, ...]:
+    """Single-word values that exclude the right one; a value of many words names something of its own."""
+    if not rule.exclusive:
+        return ()
+    value = _value(match).split()
+    if "*" in rule.exclusive and len(value) > 2:
+        return ()
+    found: list[str] = []
+    for length in (2, 1):
+        for start in range(len(value) - length + 1):
+            part = " ".join(value[start : start + length])
+            group = group_of(part)
+            if group and ("*" in rule.exclusive or group in rule.exclusive):
+                found += [stem(other) for other in siblings(part) if " " not in other]
+    if "number" in rule.exclusive and any(map(_is_number, value)):
+        found += [str(number) for number in range(1, 100)]
+        found += [stem(word) for word in NUMBER_DIGITS if NUMBER_DIGITS[word] not in ("0", "1")]
+    return tuple(word for word in dict.fromkeys(found) if word not in keywords and word not in asked)
+
+
+def _probe_to_json(probe: Probe | None) -> dict[str, Any] | None:
+    if probe is None:
+        return None
+    return {
+        "trait": probe.trait,
+        "question": probe.question,
+        "keywords": list(probe.keywords),
+        "contradicting": list(probe.contradicting),
+    }
+
+
+def _probe_from_json(row: Mapping[str, Any] | None) -> Probe | None:
+    if row is None:
+        return None
+    return Probe(row["trait"], row["question"], tuple(row["keywords"]), tuple(row["contradicting"]))
