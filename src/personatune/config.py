@@ -125,7 +125,6 @@ class PPOConfig(Section):
     kl_budget: Annotated[float, Field(gt=0)] = 8.0  # nats a reply; above it the run stops
     truncation_penalty: Annotated[float, Field(ge=0)] = 1.0  # taken from the reward of a reply without an end
     max_new_tokens: Positive = 28
-    temperature: Annotated[float, Field(gt=0)] = 1.0
     judge_every: Positive = 5  # updates between looks of the independent judge
     judge_personas: Positive = 8
 

@@ -15,23 +15,23 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 FUNCTION_WORDS = frozenset(
     """
-    a about above actually after again ago ah all almost alone along already also although always am an and another any
-    anybody anyone anything anyway are aren't around as ask at away back be because been before being below besides best
-    better between big bit both but by bye came can can't cannot come comes could couldn't currently definitely did
-    didn't different do does doesn't doing don't done down during each either else enjoy enjoyed enjoying enjoys enough
-    even ever every everybody everyone everything fan favorite favourite few for from get gets getting go goes going
-    gonna good got great guess had hadn't has hasn't hate hated hates have haven't having he he's hello her here hers
-    hey hi him his hope how however i i'd i'll i'm i've if im in into is isn't it it's its itself ive just keep kind
-    know last lately least less let let's like liked likes little ll lot lots love loved loves loving made make makes making
-    many may maybe me mean might mine more most much must my myself nah need needs neither never new nice no nobody none
-    nope nor not nothing now of off often oh ok okay on once one ones only or other others our ours ourselves out over
-    own people per perhaps please pretty prefer probably put quite rather re really right said same say see seem seems
-    shall she she's should shouldn't since so some somebody someone something sometimes somewhere soon still stuff such
-    sure take takes taking tell than thank thanks that that's the their theirs them themselves then there there's these
-    they they're thing things think this those though through time times to together too try trying under until up upon
-    us use used usually ve very want wanted wants was wasn't way we we're well went were weren't what what's when where
-    whether which while who who's whom whose why will wish with without won't would wouldn't wow yeah yes yet you you'd
-    you'll you're you've your yours yourself
+    a about above actually after again ago ah all almost alone along already also although always am an and another
+    any anybody anyone anything anyway are aren't around as ask at away back be because been before being below
+    besides best better between big bit both but by bye came can can't cannot come comes could couldn't currently
+    definitely did didn't different do does doesn't doing don't done down during each either else enjoy enjoyed
+    enjoying enjoys enough even ever every everybody everyone everything fan favorite favourite few for from get gets
+    getting go goes going gonna good got great guess had hadn't has hasn't hate hated hates have haven't having he
+    he's hello her here hers hey hi him his hope how however i i'd i'll i'm i've if im in into is isn't it it's its
+    itself ive just keep kind know last lately least less let let's like liked likes little ll lot lots love loved
+    loves loving made make makes making many may maybe me mean might mine more most much must my myself nah need needs
+    neither never new nice no nobody none nope nor not nothing now of off often oh ok okay on once one ones only or
+    other others our ours ourselves out over own people per perhaps please pretty prefer probably put quite rather re
+    really right said same say see seem seems shall she she's should shouldn't since so some somebody someone
+    something sometimes somewhere soon still stuff such sure take takes taking tell than thank thanks that that's the
+    their theirs them themselves then there there's these they they're thing things think this those though through
+    time times to together too try trying under until up upon us use used usually ve very want wanted wants was wasn't
+    way we we're well went were weren't what what's when where whether which while who who's whom whose why will wish
+    with without won't would wouldn't wow yeah yes yet you you'd you'll you're you've your yours yourself
     """.split()
 )
 """Pronouns, copulas, auxiliaries, prepositions, greetings and the attitude words that carry no trait of their own."""

@@ -64,7 +64,8 @@ def generate_replies(
 ) -> list[list[Reply]]:
     """Generate replies to token prompts as one batch; returns ``replies_per_prompt`` replies for each prompt."""
     groups = [[Reply() for _ in range(replies_per_prompt)] for _ in prompts]
-    for step in _decode(model, prompts, stop_ids, sampling, replies_per_prompt, generator):
+    options: dict[str, Any] = {"replies_per_prompt": replies_per_prompt, "generator": generator}
+    for step in _decode(model, prompts, stop_ids, sampling, **options):
         for row, token, logprob in step:
             reply = groups[row // replies_per_prompt][row % replies_per_prompt]
             reply.ids.append(token)
@@ -118,7 +119,8 @@ class Chatbot:
         prompt = self.prompts.encode_prompt(context, self.sampling.max_new_tokens)
         ids: list[int] = []
         shown = ""
-        for step in _decode(self.model, [prompt], self.prompts.stop_ids, self.sampling, 1, self._generator):
+        options: dict[str, Any] = {"replies_per_prompt": 1, "generator": self._generator}
+        for step in _decode(self.model, [prompt], self.prompts.stop_ids, self.sampling, **options):
             ids += [token for _, token, _ in step]
             text = self.prompts.decode_reply(ids)
             if not text.endswith("\ufffd"):  # half of a character: wait for the rest
@@ -131,6 +133,7 @@ def _decode(
     prompts: Sequence[Sequence[int]],
     stop_ids: Sequence[int],
     sampling: Sampling,
+    *,
     replies_per_prompt: int,
     generator: torch.Generator | None,
 ) -> Iterator[list[tuple[int, int, float]]]:

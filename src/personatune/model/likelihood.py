@@ -50,7 +50,7 @@ def dialogue_losses(model: PreTrainedModel, batch: Sequence[EncodedDialogue], pa
     counts = asked_B_S.sum(dim=1).tolist()
     weights_N = weights_B_T[:, 1:][asked_B_S]
     sums = []
-    for nll, weight in zip(nll_N.split(counts), weights_N.split(counts), strict=True):
+    for nll, weight in zip(torch.split(nll_N, counts), torch.split(weights_N, counts), strict=True):
         total = float(nll.detach().sum())
         sums.append(LossSums((nll * weight).sum(), float(weight.sum()), total, int(nll.numel())))
     return sums

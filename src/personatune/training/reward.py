@@ -1,0 +1,311 @@
+"""The reward model: a LoRA branch with a head that scores replies, trained on preference pairs (Bradley–Terry)."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from personatune.config import RewardConfig
+from personatune.costs.meter import StageMeter
+from personatune.dialogue import Context, PreferencePair
+from personatune.errors import UserError
+from personatune.intervals import Estimate, bootstrap
+from personatune.model.branches import SplitModel, Trunk, pad_batch
+from personatune.model.prompts import PromptFormat
+from personatune.progress import Progress, SilentProgress
+from personatune.training.checkpoints import CheckpointManager, optimizer_tensors, restore_optimizer
+from personatune.training.interrupts import StopRequest
+from personatune.training.rl_math import bradley_terry_loss
+from personatune.training.tracking import SilentTracker, Tracker
+
+BRANCH = "reward"
+
+
+class RewardModel:
+    """Scores replies in their context; higher is better. The branch lives on a shared backbone.
+
+    Attributes:
+        mean, scale: of the scores on held-out pairs; `normalise` uses them, so that PPO sees unit-sized rewards.
+    """
+
+    def __init__(self, split: SplitModel, prompts: PromptFormat, *, seed: int = 0) -> None:
+        self.split = split
+        self.prompts = prompts
+        self.mean = 0.0
+        self.scale = 1.0
+        split.add_branch(BRANCH, head=True, seed=seed)
+
+    def score(self, contexts: Sequence[Context], replies: Sequence[str], batch_size: int = 16) -> list[float]:
+        """Return one score for each reply to its context."""
+        sequences = [self.encode(context, reply) for context, reply in zip(contexts, replies, strict=True)]
+        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+        scores = [0.0] * len(sequences)
+        with torch.no_grad():
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size]
+                trunk = self.trunk([sequences[index] for index in chosen])
+                for index, score in zip(chosen, self.score_trunk(trunk).tolist(), strict=True):
+                    scores[index] = score
+        return scores
+
+    def encode(self, context: Context, reply: str) -> list[int]:
+        """Return context and reply as one token sequence that ends with the reply's end marker."""
+        answer = self.prompts.encode_reply(reply)
+        return [*self.prompts.encode_prompt(context, reserve=len(answer)), *answer]
+
+    def trunk(self, sequences: Sequence[Sequence[int]]) -> Trunk:
+        """Run the shared layers on a batch of sequences."""
+        return self.split.trunk(*pad_batch(sequences, self.prompts.pad_id, self.split.device))
+
+    def score_trunk(self, trunk: Trunk) -> Tensor:
+        """Return the scores, B, read at each row's last token; with gradients where they are on."""
+        with self.split.active(BRANCH):
+            hidden_B_T_H = self.split.top(trunk)
+        last_B = trunk.attention_mask.sum(dim=1) - 1
+        return self.split.scalar(BRANCH, hidden_B_T_H[torch.arange(len(last_B), device=last_B.device), last_B])
+
+    def normalise(self, scores: Tensor) -> Tensor:
+        """Shift and scale scores by what held-out pairs score."""
+        return (scores - self.mean) / self.scale
+
+    def save(self, folder: Path) -> None:
+        """Write the branch with its head."""
+        self.split.save_branch(BRANCH, folder)
+
+    def load(self, folder: Path, report: dict[str, Any]) -> None:
+        """Load a trained branch with its head and the report of its training.
+
+        Raises:
+            UserError: it isn't there, or scores otherwise than when it was saved (a head that didn't come along).
+        """
+        self.split.load_branch(BRANCH, folder)
+        self.mean, self.scale = report["score_mean"], report["score_scale"]
+        check = report["check"]
+        found = self.score([Context.from_json(check["context"])], [check["reply"]])[0]
+        if abs(found - check["score"]) > 1e-3 * max(1.0, abs(check["score"])):
+            raise UserError(
+                f"{folder}: the loaded reward model scores its check reply {found:.4f}, it scored {check['score']:.4f} "
+                f"when it was saved; delete the folder to train it again"
+            )
+
+
+@dataclass
+class _EncodedPairs:
+    """Both replies of every pair as sequences: chosen ones first, then rejected ones, N + N."""
+
+    sequences: list[list[int]]
+    trunks: list[Tensor] | None  # T × H each, where they fit into the cache
+
+    def __len__(self) -> int:
+        return len(self.sequences) // 2
+
+
+class RewardModelTrainer:
+    """Trains a `RewardModel` and reports whether it deserves trust, before any reinforcement learning.
+
+    The trunk's output of every sequence is computed once and reused by all epochs while it fits into
+    ``cache_bytes``; above that it is computed anew for each batch.
+    """
+
+    def __init__(
+        self,
+        reward: RewardModel,
+        config: RewardConfig,
+        directory: Path,
+        *,
+        seed: int = 0,
+        cache_bytes: int = 1 << 30,
+        open_tracker: Callable[[int], Tracker] = lambda _step: SilentTracker(),
+        progress: Progress | None = None,
+        meter: StageMeter | None = None,
+    ) -> None:
+        self.reward = reward
+        self.config = config
+        self.directory = directory
+        self.seed = seed
+        self.cache_bytes = cache_bytes
+        self.open_tracker = open_tracker
+        self.progress = progress or SilentProgress()
+        self.meter = meter
+        self.parameters: list[nn.Parameter] = reward.split.parameters(BRANCH)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
+        self.checkpoints = CheckpointManager(directory / "checkpoints")
+
+    def train(self, pairs: Sequence[PreferencePair]) -> None:
+        """Train on pairs, resuming where an interrupted call stopped.
+
+        Raises:
+            UserError: no pairs.
+            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved.
+        """
+        if not pairs:
+            raise UserError("the reward model needs preference pairs, found none; run the stage preferences first")
+        steps_per_epoch = -(-len(pairs) // self.config.batch_size)
+        total = steps_per_epoch * self.config.epochs
+        step = self._resume()
+        tracker = self.open_tracker(step)
+        with StopRequest() as stop:
+            data = self._encode(pairs)
+            with self.progress.task("Reward model", total) as task:
+                task.advance(step)
+                while step < total:
+                    loss, accuracy = self._step(data, step, total, steps_per_epoch)
+                    step += 1
+                    tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
+                    task.advance(1, loss=loss, accuracy=accuracy)
+                    if stop.requested or step % steps_per_epoch == 0:
+                        self._save(step)
+                    if stop.requested:
+                        tracker.close()
+                        raise KeyboardInterrupt
+        tracker.close()
+
+    def _step(self, data: _EncodedPairs, step: int, total: int, steps_per_epoch: int) -> tuple[float, float]:
+        epoch, within = divmod(step, steps_per_epoch)
+        order = list(range(len(data)))
+        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
+        rows = [*chosen, *(index + len(data) for index in chosen)]
+        scores_2B = self.reward.score_trunk(self._batch(data, rows))
+        better, worse = scores_2B[: len(chosen)], scores_2B[len(chosen) :]
+        loss = bradley_terry_loss(better, worse)
+        loss.backward()
+        for group in self.optimizer.param_groups:  # linear decay: a short run ends settled
+            group["lr"] = self.config.learning_rate * (1 - step / total)
+        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.meter:
+            self.meter.add(tokens_trained=sum(len(data.sequences[row]) for row in rows))
+        return float(loss.detach()), float((better > worse).float().mean())
+
+    def _batch(self, data: _EncodedPairs, rows: Sequence[int]) -> Trunk:
+        ids, mask = pad_batch(
+            [data.sequences[row] for row in rows], self.reward.prompts.pad_id, self.reward.split.device
+        )
+        if data.trunks is None:
+            return self.reward.split.trunk(ids, mask)
+        hidden = torch.zeros(*ids.shape, data.trunks[0].shape[-1], dtype=data.trunks[0].dtype, device=ids.device)
+        for place, row in enumerate(rows):
+            hidden[place, : len(data.trunks[row])] = data.trunks[row]
+        return Trunk(ids, mask, hidden)
+
+    def _encode(self, pairs: Sequence[PreferencePair]) -> _EncodedPairs:
+        sequences = [self.reward.encode(pair.context, pair.chosen) for pair in pairs]
+        sequences += [self.reward.encode(pair.context, pair.rejected) for pair in pairs]
+        config = self.reward.split.backbone.config
+        size = sum(map(len, sequences)) * config.hidden_size * 4
+        if self.reward.split.trunk_layers == 0 or size > self.cache_bytes:
+            return _EncodedPairs(sequences, None)
+        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+        trunks: list[Tensor] = [torch.empty(0)] * len(sequences)
+        with self.progress.task("Reward model: shared layers", len(order)) as task:
+            for start in range(0, len(order), 16):
+                chosen = order[start : start + 16]
+                hidden = self.reward.trunk([sequences[index] for index in chosen]).hidden
+                assert hidden is not None  # there are trunk layers
+                for place, index in enumerate(chosen):
+                    trunks[index] = hidden[place, : len(sequences[index])].clone()
+                task.advance(len(chosen))
+        return _EncodedPairs(sequences, trunks)
+
+    def _save(self, step: int) -> None:
+        moments, groups = optimizer_tensors(self.optimizer)
+        tensors = {"weights": self.reward.split.branch_tensors(BRANCH), "optimizer": moments}
+        self.checkpoints.save(step, tensors, {"optimizer": groups})
+
+    def _resume(self) -> int:
+        saved = self.checkpoints.load_last()
+        if saved is None:
+            return 0
+        self.reward.split.restore_branch(BRANCH, saved.tensors["weights"])
+        restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
+        return saved.step
+
+    def evaluate(self, pairs: Sequence[PreferencePair], bootstrap_samples: int = 1000) -> dict[str, Any]:
+        """Judge the model on held-out pairs: see `report`; also fixes the scale that `normalise` uses."""
+        contexts = [pair.context for pair in pairs]
+        chosen = self.reward.score(contexts, [pair.chosen for pair in pairs])
+        rejected = self.reward.score(contexts, [pair.rejected for pair in pairs])
+        swapped = self.reward.score(swap_personas(contexts), [pair.chosen for pair in pairs])
+        scores = torch.tensor(chosen + rejected)
+        self.reward.mean = float(scores.mean())
+        self.reward.scale = float(scores.std().clamp(min=1e-6))
+        figures = report(pairs, chosen, rejected, swapped, bootstrap_samples, self.seed)
+        check = {"context": contexts[0].to_json(), "reply": pairs[0].chosen, "score": chosen[0]}
+        return {**figures, "score_mean": self.reward.mean, "score_scale": self.reward.scale, "check": check}
+
+
+def swap_personas(contexts: Sequence[Context]) -> list[Context]:
+    """Give each context the persona of the next one that has another; needs two different personas.
+
+    Raises:
+        UserError: all personas are the same.
+    """
+    swapped = []
+    for index, context in enumerate(contexts):
+        others = (contexts[(index + shift) % len(contexts)].persona for shift in range(1, len(contexts)))
+        other = next((persona for persona in others if not set(persona.traits) & set(context.persona.traits)), None)
+        if other is None:
+            raise UserError("persona sensitivity needs held-out pairs of at least two different personas")
+        swapped.append(Context(other, context.history))
+    return swapped
+
+
+def report(
+    pairs: Sequence[PreferencePair],
+    chosen: Sequence[float],
+    rejected: Sequence[float],
+    swapped: Sequence[float],
+    bootstrap_samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the reward model's report, from the scores of every pair's replies.
+
+    ``accuracy``: share of pairs ranked right, all and by kind, 95 % bootstrap intervals over pairs (a tie is wrong).
+    ``calibration``: expected gap between σ(difference) and the share right, over ten equal bins of confidence.
+    ``length_correlation``: Pearson correlation of score with words in the reply, over all replies.
+    ``persona_sensitivity``: share of pairs whose chosen reply scores lower under another persona (``swapped``).
+    """
+
+    def share(values: Sequence[bool]) -> Estimate:
+        return bootstrap([float(value) for value in values], samples=bootstrap_samples, seed=seed)
+
+    right: dict[str, list[bool]] = defaultdict(list)
+    for pair, better, worse in zip(pairs, chosen, rejected, strict=True):
+        right["all"].append(better > worse)
+        right[pair.kind].append(better > worse)
+    lengths = [len(pair.chosen.split()) for pair in pairs] + [len(pair.rejected.split()) for pair in pairs]
+    table = torch.tensor([lengths, [*chosen, *rejected]], dtype=torch.float64)
+    margins = torch.tensor(chosen, dtype=torch.float64) - torch.tensor(rejected, dtype=torch.float64)
+    falls = [own > other for own, other in zip(chosen, swapped, strict=True)]
+    return {
+        "n": len(pairs),
+        "accuracy": {kind: share(values).to_json() for kind, values in right.items()},
+        "calibration_error": calibration_error(margins),
+        "length_correlation": float(torch.corrcoef(table)[0, 1].nan_to_num()),
+        "persona_sensitivity": share(falls).to_json(),
+    }
+
+
+def calibration_error(margins_N: Tensor) -> float:
+    """Return the expected calibration error of σ(|margin|) as confidence that the higher score is right.
+
+    Guo et al. 2017, arXiv 1706.04599, equation 3, with ten bins between 0.5 and 1.
+    """
+    confidence = torch.sigmoid(margins_N.abs())
+    right = (margins_N > 0).double()
+    bins = ((confidence - 0.5) * 20).long().clamp(max=9)
+    error = 0.0
+    for index in bins.unique():
+        inside = bins == index
+        gap = (right[inside].mean() - confidence[inside].mean()).abs()
+        error += float(gap) * float(inside.double().mean())
+    return error

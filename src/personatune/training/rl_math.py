@@ -1,0 +1,139 @@
+"""The mathematics of reward modelling and PPO as pure functions.
+
+Shapes: B replies, R tokens of a reply (right-padded), V vocabulary, ``mask_B_R`` True on a reply's own tokens. Means
+are token-weighted over the mask, so a result doesn't depend on how replies were batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return log-probabilities of the given tokens: logits … × V, tokens … → …"""
+    return torch.log_softmax(logits.float(), dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def token_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy in nats of each next-token distribution: … × V → …; never negative."""
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    return -(logprobs.exp() * logprobs).sum(dim=-1).clamp(max=0.0)
+
+
+def masked_mean(values_B_R: Tensor, mask_B_R: Tensor) -> Tensor:
+    """Return the mean over the tokens of the mask."""
+    return (values_B_R * mask_B_R).sum() / mask_B_R.sum().clamp(min=1)
+
+
+def whiten(values_B_R: Tensor, mask_B_R: Tensor) -> Tensor:
+    """Shift and scale to mean 0 and variance 1 over the mask; 0 outside it."""
+    mean = masked_mean(values_B_R, mask_B_R)
+    variance = masked_mean((values_B_R - mean) ** 2, mask_B_R)
+    return (values_B_R - mean) * torch.rsqrt(variance + 1e-8) * mask_B_R
+
+
+def compute_rewards(
+    scores_B: Tensor,
+    logprobs_B_R: Tensor,
+    ref_logprobs_B_R: Tensor,
+    mask_B_R: Tensor,
+    kl_coef: float,
+) -> Tensor:
+    """Return the reward of every token, B × R: the KL penalty on each, the reply's score on the last.
+
+    ``r_t = −β (log π(t) − log π_ref(t)) + [t is last] · score`` (Ziegler et al. 2019, arXiv 1909.08593, section 2.1).
+    """
+    rewards = -kl_coef * (logprobs_B_R - ref_logprobs_B_R) * mask_B_R
+    last_B = mask_B_R.sum(dim=1).long() - 1
+    rewards[torch.arange(len(last_B)), last_B] += scores_B
+    return rewards
+
+
+def gae(
+    rewards_B_R: Tensor, values_B_R: Tensor, mask_B_R: Tensor, *, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Return advantages and returns, both B × R (Schulman et al. 2016, arXiv 1506.02438, equations 11 to 16).
+
+    A reply ends its episode: the value after its last token is 0.
+    """
+    width = rewards_B_R.shape[1]
+    advantages = torch.zeros_like(rewards_B_R)
+    running = torch.zeros_like(rewards_B_R[:, 0])
+    for t in reversed(range(width)):
+        inside = mask_B_R[:, t].to(rewards_B_R.dtype)
+        following = values_B_R[:, t + 1] * mask_B_R[:, t + 1] if t + 1 < width else torch.zeros_like(running)
+        delta = rewards_B_R[:, t] + gamma * following - values_B_R[:, t]
+        running = (delta + gamma * gae_lambda * running) * inside
+        advantages[:, t] = running
+    return advantages, (advantages + values_B_R) * mask_B_R
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """``loss`` to minimise; ``clip_fraction`` is the share of tokens whose ratio the clip held back."""
+
+    loss: Tensor
+    clip_fraction: float
+    ratio_mean: float
+
+
+def policy_loss(
+    logprobs_B_R: Tensor, old_logprobs_B_R: Tensor, advantages_B_R: Tensor, mask_B_R: Tensor, clip_range: float
+) -> PolicyLoss:
+    """Return PPO's clipped surrogate (Schulman et al. 2017, arXiv 1707.06347, equation 7), negated."""
+    ratio = torch.exp((logprobs_B_R - old_logprobs_B_R) * mask_B_R)
+    plain = -advantages_B_R * ratio
+    clipped = -advantages_B_R * ratio.clamp(1 - clip_range, 1 + clip_range)
+    held_back = (clipped > plain).to(plain.dtype)
+    return PolicyLoss(
+        masked_mean(torch.maximum(plain, clipped), mask_B_R),
+        float(masked_mean(held_back, mask_B_R)),
+        float(masked_mean(ratio.detach(), mask_B_R)),
+    )
+
+
+def value_loss(
+    values_B_R: Tensor, old_values_B_R: Tensor, returns_B_R: Tensor, mask_B_R: Tensor, clip_range: float
+) -> Tensor:
+    """Return half the mean squared error of the values, with steps beyond ``clip_range`` not rewarded.
+
+    The clipping is that of OpenAI's implementation (``max`` of the clipped and the plain square).
+    """
+    held = old_values_B_R + (values_B_R - old_values_B_R).clamp(-clip_range, clip_range)
+    squares = torch.maximum((values_B_R - returns_B_R) ** 2, (held - returns_B_R) ** 2)
+    return 0.5 * masked_mean(squares, mask_B_R)
+
+
+def explained_variance(values_B_R: Tensor, returns_B_R: Tensor, mask_B_R: Tensor) -> float:
+    """Return 1 − Var(returns − values) / Var(returns) over the mask; 1 is a perfect critic, below 0 a harmful one."""
+    error = (returns_B_R - values_B_R)[mask_B_R.bool()]
+    variance = returns_B_R[mask_B_R.bool()].var(unbiased=False)
+    return float(1 - error.var(unbiased=False) / variance) if float(variance) > 0 else 0.0
+
+
+def bradley_terry_loss(chosen_B: Tensor, rejected_B: Tensor) -> Tensor:
+    """Return −log σ(chosen − rejected), averaged over pairs (Bradley & Terry 1952; Ouyang et al. 2022, equation 1)."""
+    return -torch.nn.functional.logsigmoid(chosen_B - rejected_B).mean()
+
+
+@dataclass
+class AdaptiveKL:
+    """Keeps the KL to the reference near a target (Ziegler et al. 2019, arXiv 1909.08593, section 2.2).
+
+    Attributes:
+        coef: β, the weight of the penalty now.
+        target: wanted KL, nats a reply.
+        horizon: replies over which an error of 100 % would be corrected (errors count 20 % at most).
+    """
+
+    coef: float
+    target: float
+    horizon: int
+
+    def update(self, kl: float, replies: int) -> None:
+        """Move β after a batch of ``replies`` replies whose mean KL was ``kl``."""
+        error = min(max(kl / self.target - 1, -0.2), 0.2)
+        self.coef *= 1 + error * replies / self.horizon

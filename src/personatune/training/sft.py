@@ -1,0 +1,279 @@
+"""Supervised fine-tuning: one dialogue is one sequence, the loss falls on the persona speaker's own turns.
+
+Turns that draw on the persona weigh more than small talk: they are what teaches it. The same loop trains LoRA
+adapters and, for the comparison, every weight of the model.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from personatune.config import LoraConfig, SFTConfig
+from personatune.costs.meter import StageMeter
+from personatune.data.grounding import persona_turns
+from personatune.dialogue import Perspective
+from personatune.errors import UserError
+from personatune.model.generation import Chatbot, Sampling
+from personatune.model.likelihood import dialogue_losses, length_buckets
+from personatune.model.lora import LoRAWrapper
+from personatune.model.prompts import EncodedDialogue, PromptFormat
+from personatune.progress import Progress, SilentProgress, Task
+from personatune.training.checkpoints import (
+    CheckpointManager,
+    capture_rng,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_rng,
+)
+from personatune.training.interrupts import StopRequest
+from personatune.training.tracking import SilentTracker, Tracker
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class HeldOutPoint:
+    """One held-out evaluation.
+
+    Attributes:
+        step: optimiser steps so far.
+        tokens: tokens trained on so far (whole sequences).
+        seconds: training time so far, evaluations and checkpoints not counted.
+        loss: mean negative log-likelihood, nats a token, of the own turns of the held-out dialogues.
+    """
+
+    step: int
+    tokens: int
+    seconds: float
+    loss: float
+
+
+@dataclass
+class SFTResult:
+    """What a training run did: the held-out curve from step 0 on, and why it ended."""
+
+    curve: list[HeldOutPoint] = field(default_factory=list)
+    stopped: str = "all steps done"
+    trainable_parameters: int = 0
+
+    @property
+    def best(self) -> HeldOutPoint:
+        return min(self.curve, key=lambda point: point.loss)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "best": asdict(self.best)}
+
+
+class SFTTrainer:
+    """Trains a base model on dialogues; `train` runs or resumes it and leaves the best weights in ``model``.
+
+    Args:
+        lora: adapter settings, or None to train every weight (conventional full fine-tuning).
+        target_loss: stop at the first held-out evaluation that is at or below it.
+        open_tracker: given the step it resumes at, returns where figures go.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        prompts: PromptFormat,
+        train: Sequence[Perspective],
+        validation: Sequence[Perspective],
+        config: SFTConfig,
+        lora: LoraConfig | None,
+        directory: Path,
+        *,
+        seed: int = 0,
+        target_loss: float | None = None,
+        open_tracker: Callable[[int], Tracker] = lambda _step: SilentTracker(),
+        progress: Progress | None = None,
+        meter: StageMeter | None = None,
+    ) -> None:
+        if not train or not validation:
+            raise UserError(f"SFT needs training and held-out dialogues, found {len(train)} and {len(validation)}")
+        self.config = config
+        self.prompts = prompts
+        self.seed = seed
+        self.target_loss = target_loss
+        self.open_tracker = open_tracker
+        self.progress = progress or SilentProgress()
+        self.meter = meter
+        self.wrapper = LoRAWrapper(base, lora, seed=seed) if lora else None
+        self.model: Any = self.wrapper.model if self.wrapper else base.requires_grad_(True)
+        self.base = base
+        self.train_set = encode_dialogues(prompts, train, config)
+        self.validation_set = encode_dialogues(prompts, validation[: config.validation_dialogues], config)
+        self.sample_contexts = [next(perspective.replies()) for perspective in validation[: config.samples]]
+        self.parameters: list[nn.Parameter] = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.checkpoints = CheckpointManager(directory / "checkpoints")
+        self.steps_per_epoch = math.ceil(len(self.train_set) / config.batch_size)
+        planned = self.steps_per_epoch * config.epochs
+        self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
+
+    def train(self) -> SFTResult:
+        """Train to the end, or to the target, or until the held-out loss stops falling.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved, the next call goes on there.
+        """
+        result = SFTResult(trainable_parameters=sum(p.numel() for p in self.parameters))
+        step, seconds, tokens = self._resume(result)
+        tracker = self.open_tracker(step)
+        evaluate_at = {
+            round(self.total_steps * i / self.config.evaluations) for i in range(self.config.evaluations + 1)
+        }
+        with StopRequest() as stop, self.progress.task("SFT", self.total_steps) as task:
+            task.advance(step)
+            if not result.curve:
+                self._evaluate(result, HeldOutPoint(0, 0, 0.0, math.nan), tracker, task)
+            while step < self.total_steps and not self._finished(result):
+                started = time.perf_counter()
+                batch = self._batch(step)
+                loss = self._step(batch, step)
+                seconds += time.perf_counter() - started
+                step += 1
+                trained = sum(len(dialogue.input_ids) for dialogue in batch)
+                tokens += trained
+                if self.meter:
+                    self.meter.add(tokens_trained=trained)
+                tracker.log({"train_loss": loss, "tokens_per_second": tokens / seconds}, step)
+                task.advance(1, loss=loss, held_out=result.curve[-1].loss)
+                if step in evaluate_at or step == self.total_steps:
+                    self._evaluate(result, HeldOutPoint(step, tokens, seconds, math.nan), tracker, task)
+                    self._save(result, step, seconds, tokens, best=result.best is result.curve[-1])
+                elif stop.requested:
+                    self._save(result, step, seconds, tokens, best=False)
+                if stop.requested:
+                    tracker.close()
+                    raise KeyboardInterrupt
+        tracker.close()
+        self._restore_best()
+        return result
+
+    def _finished(self, result: SFTResult) -> bool:
+        losses = [point.loss for point in result.curve]
+        if self.target_loss is not None and losses[-1] <= self.target_loss:
+            result.stopped = f"held-out loss {losses[-1]:.4f} reached the target {self.target_loss:.4f}"
+            return True
+        since_best = len(losses) - 1 - losses.index(min(losses))
+        if since_best >= self.config.patience:
+            result.stopped = f"no better held-out loss in {since_best} evaluations"
+            return True
+        return False
+
+    def _batch(self, step: int) -> list[EncodedDialogue]:
+        """Return the batch of a step: a function of seed and step alone, so a resumed run sees the same ones."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        generator = random.Random(f"{self.seed}/{epoch}")
+        order = list(range(len(self.train_set)))
+        generator.shuffle(order)
+        lengths = [len(dialogue.input_ids) for dialogue in self.train_set]
+        batches = length_buckets(lengths, self.config.batch_size, order)
+        generator.shuffle(batches)
+        return [self.train_set[index] for index in batches[within]]
+
+    def _step(self, batch: list[EncodedDialogue], step: int) -> float:
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * _schedule(step, self.total_steps, self.config.warmup_share)
+        sums = dialogue_losses(self.base, batch, self.prompts.pad_id)
+        loss = torch.stack([row.weighted for row in sums]).sum() / sum(row.weights for row in sums)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    def _evaluate(self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task) -> None:
+        loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id)
+        result.curve.append(HeldOutPoint(point.step, point.tokens, point.seconds, loss))
+        tracker.log({"held_out_loss": loss}, point.step)
+        task.advance(0, held_out=loss)
+        if self.sample_contexts:
+            self.model.eval()
+            replies = Chatbot(self.base, self.prompts, Sampling(40))([context for context, _ in self.sample_contexts])
+            rows = [
+                {"line": context.history[-1].text, "reply": reply, "person": gold}
+                for (context, gold), reply in zip(self.sample_contexts, replies, strict=True)
+            ]
+            tracker.samples("replies", rows, point.step)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def _save(self, result: SFTResult, step: int, seconds: float, tokens: int, *, best: bool) -> None:
+        moments, groups = optimizer_tensors(self.optimizer)
+        rng, rng_state = capture_rng()
+        tensors = {"weights": self._weights(), "optimizer": moments, "rng": rng}
+        curve = [asdict(point) for point in result.curve]
+        state = {"curve": curve, "seconds": seconds, "tokens": tokens, "optimizer": groups, "rng": rng_state}
+        self.checkpoints.save(step, tensors, state, best=best)
+
+    def _resume(self, result: SFTResult) -> tuple[int, float, int]:
+        saved = self.checkpoints.load_last()
+        if saved is None:
+            return 0, 0.0, 0
+        self._load_weights(saved.tensors["weights"])
+        restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
+        restore_rng(saved.tensors["rng"], saved.state["rng"])
+        result.curve = [HeldOutPoint(**point) for point in saved.state["curve"]]
+        return saved.step, saved.state["seconds"], saved.state["tokens"]
+
+    def _restore_best(self) -> None:
+        best = self.checkpoints.load_best()
+        if best is not None:
+            self._load_weights(best.tensors["weights"])
+        self.model.eval()
+
+    def _load_weights(self, tensors: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self._weights().items():
+                weight.copy_(tensors[name])
+
+
+def encode_dialogues(
+    prompts: PromptFormat, perspectives: Sequence[Perspective], config: SFTConfig
+) -> list[EncodedDialogue]:
+    """Encode dialogues with the turn weights of the settings; those left without any loss token are left out."""
+    encoded = []
+    for perspective in perspectives:
+        drawn = persona_turns(perspective)
+        weights = [config.persona_turn_weight if on else config.other_turn_weight for on in drawn]
+        encoded.append(prompts.encode_dialogue(perspective, weights))
+    return [dialogue for dialogue in encoded if any(dialogue.loss_weights)]
+
+
+@torch.no_grad()
+def held_out_loss(model: PreTrainedModel, dialogues: Sequence[EncodedDialogue], pad_id: int) -> float:
+    """Return the mean negative log-likelihood, nats a token, over all tokens that carry a loss."""
+    model.eval()
+    order = sorted(range(len(dialogues)), key=lambda index: len(dialogues[index].input_ids))
+    nll = 0.0
+    tokens = 0
+    for start in range(0, len(order), 4):
+        batch = [dialogues[index] for index in order[start : start + 4]]
+        for sums in dialogue_losses(model, batch, pad_id):
+            nll += sums.nll
+            tokens += sums.tokens
+    return nll / tokens
+
+
+def _schedule(step: int, total: int, warmup_share: float) -> float:
+    """Linear warm-up, then linear decay to a tenth: the last steps of a short run still teach."""
+    warmup = max(1, round(total * warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 1 - 0.9 * (step - warmup) / max(1, total - warmup)
