@@ -225,9 +225,7 @@ _SYNONYMS = """
     soda coke pepsi pop
     math mathematics maths
     college university
-    football soccer
     jogging running
-    swimming pool
     rap hip_hop
     metal heavy_metal
     rich wealthy
@@ -239,7 +237,6 @@ _SYNONYMS = """
     man male guy boy
     woman female lady girl
     engaged fiance fiancee
-    vegan plants
     reading books
     writing author
     photography photographer photos
@@ -261,8 +258,6 @@ _SYNONYMS = """
     india indian
     ireland irish
     russia russian
-    christian christ jesus church
-    catholic catholicism church
     jewish judaism
     muslim islam
     """

@@ -29,7 +29,8 @@ _WEAK = frozenset(
         """year years old day days time times work working works job live lived living play playing year week month
         today later sometimes named called big small large favorite favourite feel feeling whole long lots couple
         always never often every regularly currently enjoy eat eating drink person someone something place special
-        spend spare free full part thing home""".split(),
+        spend spare free full part thing home food pair type
+        kind own wear way bit family age aged ever far""".split(),
     )
 )
 _EXTRA_SYNONYMS = {
@@ -65,7 +66,11 @@ _EXTRA_SYNONYMS = {
         "mother": "mom kids children",
         "father": "dad kids children",
         "parents": "mom dad mother father",
-        "swim": "pool",
+        "swim": "swimming pool",
+        "grandchildren": "grandchild grandkids grandson granddaughter",
+        "grandkids": "grandchild grandchildren grandson granddaughter",
+        "christian": "christ jesus church god",
+        "catholic": "church god",
         "jog": "run running",
         "jogging": "run",
         "running": "run runner jog",
@@ -221,7 +226,7 @@ def _ask(rule: ProbeRule, match: re.Match[str], trait: str, persona: Persona, rn
             if fitting and fitting[0][0].attribute == rule.attribute:
                 keywords += _accepted(*fitting[0], other)
     topic = match.groupdict().get("x") or ""
-    questions = [question.format(x=topic) for question in rule.questions]
+    questions = [_phrase(question, topic) for question in rule.questions]
     rng.shuffle(questions)
     own = set(keyword_stems(mend_contractions(trait)))
     questions.sort(key=lambda question: len(own.intersection(stems(question))))
@@ -232,6 +237,16 @@ def _ask(rule: ProbeRule, match: re.Match[str], trait: str, persona: Persona, rn
         if main.intersection(left):
             return Probe(trait, question, left, _contradicting(rule, match, left, asked))
     return None
+
+
+def _phrase(question: str, topic: str) -> str:
+    """Fill in the topic; "what's your favorite animals" becomes "what are your favorite animals"."""
+    if topic.endswith("s") and not topic.endswith("ss"):
+        question = question.replace("hat's your favorite", "hat are your favorite").replace(
+            "a favorite", "any favorite"
+        )
+        question = question.replace("What does your", "What do your")
+    return question.format(x=topic)
 
 
 def _value(match: re.Match[str]) -> str:
@@ -251,7 +266,7 @@ def _value_stems(match: re.Match[str], trait: str) -> list[str]:
 def _accepted(rule: ProbeRule, match: re.Match[str], trait: str) -> list[str]:
     """Stems that answer the question: the value, its synonyms, a name given to it, numbers both ways."""
     accepted = _value_stems(match, trait)
-    named = re.search(r"\b(?:named|called|name is) (\w+)", match.string)
+    named = re.search(r"\b(?:named|name is) (\w+)", match.string)
     if named and stem(named[1]) not in accepted:
         accepted.append(stem(named[1]))
     value_words = [word for word in words(mend_contractions(trait)) if stem(word) in accepted]
