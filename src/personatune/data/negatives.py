@@ -1,0 +1,219 @@
+"""Hard negatives: replies that are fluent and as long as the good one, and wrong for this persona or this moment.
+
+The pool is built of real turns, so that casing, punctuation and length give no kind away.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from personatune.data.contradictions import agrees_in_polarity
+from personatune.data.grounding import WEAK_STEMS, persona_turns
+from personatune.dialogue import Context, Perspective
+from personatune.words import keyword_stems, words
+
+_POOL = 20_000  # replies read at most: enough for thousands of pairs, seconds to build
+_REUSE = 2  # times one human reply is rejected at most, so that it isn't learnt by heart
+_LIKE_LINE = 0.25  # cosine from which a partner's line counts as the same question
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A human reply with all that the choice of a negative looks at.
+
+    Attributes:
+        drawn: the traits it draws on and doesn't deny; empty for small talk.
+        line: what the partner said before.
+        told: keyword stems of the reply, ``asked`` those of the line, ``persona`` those of all traits.
+        length: words.
+    """
+
+    origin: str
+    context: Context
+    text: str
+    drawn: tuple[str, ...]
+    line: str
+    told: frozenset[str]
+    asked: frozenset[str]
+    persona: frozenset[str]
+    length: int
+
+
+def drawn_traits(text: str, traits: Iterable[str]) -> tuple[str, ...]:
+    """Return the traits that a reply speaks of: by a keyword that isn't common in small talk, if the trait has one."""
+    said = frozenset(keyword_stems(text))
+    return tuple(trait for trait in traits if not said.isdisjoint(telling_stems(trait)))
+
+
+def telling_stems(trait: str) -> frozenset[str]:
+    """Return a trait's keyword stems without those common in small talk, unless it has no others."""
+    found = frozenset(keyword_stems(trait))
+    return found - WEAK_STEMS or found
+
+
+_SELF = re.compile(r"\b(?:i|i[’']m|i[’']ve|i[’']d|im|ive|my|me|mine|we|we[’']re|we[’']ve|our)\b", re.IGNORECASE)
+_HEARSAY = re.compile(r"\bheard\b|\bcheck (?:it|that|them|him|her|out)\b|\blook (?:it|them) up\b", re.IGNORECASE)
+
+
+def tells_of_self(text: str, line: str, traits: Iterable[str]) -> bool:
+    """Say whether a sentence with a persona keyword tells something of the speaker.
+
+    A question ("What do you think about dogs?") doesn't, nor does a remark on what the partner said ("I've heard good
+    things about those books."); a sentence without "I" does when it answers a question ("At a hospital.").
+    """
+    telling = frozenset(word for trait in traits for word in telling_stems(trait))
+    for sentence in re.findall(r"[^.!?]+[.!?]*", text):
+        if not telling.isdisjoint(keyword_stems(sentence)) and "?" not in sentence and not _HEARSAY.search(sentence):
+            return bool(_SELF.search(sentence)) or ends_asking(line)
+    return False
+
+
+def read_replies(perspectives: Sequence[Perspective], max_history: int, rng: random.Random) -> list[Reply]:
+    """Return the replies of the perspectives in a random order, at most 20,000, each with its cut history."""
+    order = list(perspectives)
+    rng.shuffle(order)
+    replies: list[Reply] = []
+    for perspective in order:
+        marks = persona_turns(perspective)
+        persona = frozenset(word for trait in perspective.persona.traits for word in keyword_stems(trait))
+        for index, turn in enumerate(perspective.turns):
+            before = perspective.turns[index - 1] if index else None
+            text = " ".join(turn.text.split())
+            if turn.speaker != "self" or before is None or before.speaker != "partner" or not words(text):
+                continue
+            drawn: tuple[str, ...] = ()
+            if marks[index] and tells_of_self(text, before.text, perspective.persona.traits):
+                traits = drawn_traits(text, perspective.persona.traits)
+                drawn = tuple(trait for trait in traits if agrees_in_polarity(text, trait))
+                if len(drawn) < len(traits):
+                    drawn = ()  # denies one of its traits: neither a good reply nor a clear negative
+            replies.append(
+                Reply(
+                    f"{perspective.id}#{index}",
+                    Context(perspective.persona, cut_history(perspective.turns[:index], max_history)),
+                    text,
+                    drawn,
+                    before.text,
+                    frozenset(keyword_stems(text)),
+                    frozenset(keyword_stems(before.text)),
+                    persona,
+                    len(words(text)),
+                )
+            )
+        if len(replies) >= _POOL:
+            break
+    rng.shuffle(replies)
+    return replies
+
+
+def cut_history(turns: Sequence[Any], max_turns: int) -> tuple[Any, ...]:
+    """Return the last ``max_turns`` turns, beginning with the partner's where that costs only one turn."""
+    cut = tuple(turns[-max_turns:])
+    return cut[1:] if len(cut) > 1 and len(cut) < len(turns) and cut[0].speaker == "self" else cut
+
+
+class NegativePool:
+    """Finds rejected replies among human ones.
+
+    The lengths of each kind are kept in balance: when the rejected replies so far were longer than the chosen ones,
+    shorter candidates come first.
+    """
+
+    def __init__(self, replies: Sequence[Reply], rng: random.Random) -> None:
+        self.replies = replies
+        self.balance: Counter[str] = Counter()
+        self._rng = rng
+        self._used: Counter[str] = Counter()
+
+    def persona_swap(self, gold: Reply) -> Reply | None:
+        """Return a reply to much the same question that draws on another persona and on nothing of this one."""
+        likeness = self._likeness(gold)
+        near = [index for index in likeness.argsort()[::-1][:400] if likeness[index] >= _LIKE_LINE]
+        fitting = [
+            candidate
+            for candidate in (self._persona_replies[index] for index in near)
+            if candidate.persona.isdisjoint(gold.told & gold.persona)
+            and self._other(candidate, gold)
+            and gold.persona.isdisjoint(candidate.told)
+        ]
+        return self._take("persona_swap", gold, fitting[:40])
+
+    def off_topic(self, gold: Reply) -> Reply | None:
+        """Return a reply of another dialogue that shares no content word with the last line or the persona."""
+        taboo = gold.persona | gold.asked | gold.told
+        drawn = self._rng.sample(self.replies, min(400, len(self.replies)))
+        fitting = [
+            candidate
+            for candidate in drawn
+            if len(candidate.told) >= 2 and self._other(candidate, gold) and taboo.isdisjoint(candidate.told)
+        ]
+        return self._take("off_topic", gold, fitting)
+
+    def note(self, kind: str, chosen: str, rejected: str) -> None:
+        """Remember how much longer the rejected reply is, in words."""
+        self.balance[kind] += len(words(rejected)) - len(words(chosen))
+
+    def wanted_length(self, kind: str, length: int) -> int:
+        """Return the length that would bring a kind back into balance, at most two words from ``length``."""
+        return max(1, length - max(-2, min(2, self.balance[kind])))
+
+    def _take(self, kind: str, gold: Reply, fitting: Sequence[Reply]) -> Reply | None:
+        wanted = self.wanted_length(kind, gold.length)
+        fresh = [one for one in fitting if self._used[one.origin] < _REUSE and of_like_length(one.length, gold.length)]
+        if not fresh:
+            return None
+        # Whether a reply asks back must not tell the kinds apart either.
+        best = min(fresh, key=lambda one: (abs(one.length - wanted), ends_asking(one.text) != ends_asking(gold.text)))
+        self._used[best.origin] += 1
+        return best
+
+    @staticmethod
+    def _other(candidate: Reply, gold: Reply) -> bool:
+        same = set(candidate.context.persona.traits) & set(gold.context.persona.traits)
+        dialogue = candidate.origin.rpartition("/")[0] == gold.origin.rpartition("/")[0]
+        return not same and not dialogue and candidate.text.lower() != gold.text.lower()
+
+    @cached_property
+    def _persona_replies(self) -> list[Reply]:
+        return [reply for reply in self.replies if reply.drawn]
+
+    @cached_property
+    def _likeness(self) -> Callable[[Reply], Any]:
+        # TF-IDF over words and word pairs: "do you have any pets" finds "do you have a pet" before "do you have a car".
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        vectorizer = TfidfVectorizer(token_pattern=r"[a-z0-9']+", ngram_range=(1, 2), sublinear_tf=True)
+        lines = vectorizer.fit_transform([reply.line for reply in self._persona_replies])
+        return lambda gold: (lines @ vectorizer.transform([gold.line]).T).toarray().ravel()
+
+
+def of_like_length(length: int, gold: int) -> bool:
+    """Say whether two lengths in words differ by no more than three words or 30 %."""
+    return abs(length - gold) <= max(3, 0.3 * gold)
+
+
+def ends_asking(text: str) -> bool:
+    """Say whether a reply asks back at its end."""
+    return text.rstrip().endswith("?")
+
+
+def in_style_of(text: str, model: str) -> str:
+    """Return ``text`` with the casing, spacing and final mark of ``model``, so that form gives nothing away."""
+    text = " ".join(text.split())
+    if model == model.lower():
+        text = text.lower()
+    elif model[:1].isupper():
+        text = text[:1].upper() + text[1:]
+    if re.search(r"\s[.?!,]", model):  # tokenised text, as in ConvAI2: "hi ! how are you ?"
+        text = re.sub(r"\s*([.?!,]+)", r" \1", text)
+    if not re.search(r"[.?!]\W*$", model):
+        text = re.sub(r"\s*[.!]+$", "", text)
+    elif not re.search(r"[.?!)…\"']\W*$", text):
+        text += " ." if re.search(r"\s[.?!]\W*$", model) else "."
+    return text
