@@ -22,7 +22,7 @@ from personatune.words import keyword_stems, stem, stems, words
 
 MIN_PROBES = 3
 
-# Content words that stand in too many sentences to show that a trait was meant, unless nothing else is left.
+# Content words that stand in too many sentences to show that a trait was meant.
 _WEAK = frozenset(
     map(
         stem,
@@ -255,12 +255,13 @@ def _value(match: re.Match[str]) -> str:
 
 
 def _value_stems(match: re.Match[str], trait: str) -> list[str]:
-    """Stems of the value that is asked for, weak words and numbers only when nothing else is left."""
+    """Stems of the value that is asked for, numbers only when nothing else is left."""
     every = trait_keywords(trait)
     within = set(stems(_value(match)))
-    value = [word for word in every if word in within] or list(every)
+    topic = set(stems(match.groupdict().get("x") or ""))
+    value = [word for word in every if word in within] or [word for word in every if word not in topic]
     strong = [word for word in value if word not in _WEAK and not _is_number(word)]
-    return strong or [word for word in value if _is_number(word)] or value
+    return strong or [word for word in value if _is_number(word)]
 
 
 def _accepted(rule: ProbeRule, match: re.Match[str], trait: str) -> list[str]:
