@@ -1,0 +1,75 @@
+"""The report as Markdown: every table and a few dialogues, readable as plain text too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from personatune.report import sections
+from personatune.report.figures import MODELS
+
+SHOWN_SAMPLES = 3
+MARKS = {"consistent": "✓", "contradicting": "✗", "neutral": "·", None: ""}
+
+
+def as_markdown(report: Mapping[str, Any]) -> str:
+    """Return the report as Markdown. Text from data and models is escaped: it can't become markup."""
+    parts = [f"# Run {_plain(report['run'])}", f"Made {report['created']} with personatune."]
+    for table in (
+        sections.goals_table(report),
+        sections.models_table(report),
+        sections.reward_table(report),
+        sections.comparison_table(report),
+        sections.costs_table(report),
+        sections.benchmarks_table(report),
+    ):
+        parts += _table(table)
+    parts += _samples(report)
+    for part in sections.facts(report):
+        parts.append(f"## {part.title}")
+        parts.append(
+            f"not measured: {_plain(part.missing)}"
+            if part.missing is not None
+            else "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in part.rows.items())
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: sections.Table) -> list[str]:
+    if not table.rows:
+        return [f"## {table.title}", f"not measured: {_plain(table.missing or 'nothing was left')}"]
+    lines = [_row(table.head), _row(["---"] * len(table.head)), *(_row(map(_plain, row)) for row in table.rows)]
+    return [f"## {table.title}", "\n".join(lines), *([_plain(table.note)] if table.note else [])]
+
+
+def _row(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _samples(report: Mapping[str, Any]) -> list[str]:
+    samples = report["samples"]
+    if not samples:
+        return ["## Sample dialogues", f"not measured: {_plain(report['missing']['samples'])}"]
+    shown = samples[:SHOWN_SAMPLES]
+    parts = [
+        "## Sample dialogues",
+        f"The first {len(shown)} of {len(samples)} held-out personas; ✓ consistent, ✗ contradicting, · neutral.",
+    ]
+    for sample in shown:
+        parts.append(f"**Persona:** {_plain(' | '.join(sample['persona']))}")
+        for model, turns in sample["models"].items():
+            lines = [
+                f"> {'bot' if turn['speaker'] == 'self' else 'partner'}: {_plain(turn['text'])} "
+                f"{MARKS.get(turn['verdict'], '')}".rstrip()
+                for turn in turns
+            ]
+            parts.append(f"*{MODELS[model]}*\n\n" + "  \n".join(lines))
+    return parts
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for character in "\\`*_[]|":
+        text = text.replace(character, f"\\{character}")
+    return text
