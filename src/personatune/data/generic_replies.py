@@ -15,31 +15,40 @@ Kind of.
 I see.
 It depends.
 I guess so.
+Sounds good.
 I'm not sure.
+That's pretty cool.
+All kinds of things.
+A bit of everything.
 That's a good question.
-I don't really know.
+Oh, this and that.
+I get that a lot.
 It's hard to say.
-I haven't decided yet.
-Nothing special comes to mind.
+I don't really know.
+I like most things, really.
 That's nice to hear.
-I can't really complain.
+It changes all the time.
+Nothing special comes to mind.
 Just the usual stuff, I guess.
-I haven't thought about it much.
+Yeah, I feel the same way.
+I can see why people say that.
 That's always a tough one to answer.
 I'm doing okay, thanks for asking.
-There's not much to tell, to be honest.
 I suppose it depends on the day.
+Mostly the normal things that everyone does.
 I'd have to think about that for a while.
 Oh, a little bit of this and that.
-I don't have a strong opinion on that.
+My answer would be different every time, I think.
+I guess I'm like most people when it comes to that.
 Everyone is different, so it's hard for me to say.
 I usually just go with whatever seems right at the time.
 That's interesting, I never really looked at it that way before.
 I could probably say more about it if I had more time.
 It really depends on who you ask and how they feel about it.
-I don't mind either way, as long as everyone else is happy with it.
+I'm fine either way, as long as everyone else is happy with it.
 You know how it is, some days are better than others and that's fine.
-I think there are a lot of good answers to that, so I couldn't pick one.
+There's always something to do, so I just keep busy and see what happens.
+I think there are a lot of good answers to that, so it's hard to pick one.
 """.strip().splitlines()
 _QUESTIONS = """
 And you?
@@ -57,8 +66,13 @@ How do you feel about that kind of thing?
 """.strip().splitlines()
 
 
-def generic_reply(length: int, rng: random.Random, *, asks: bool) -> str:
-    """Return a generic reply of about ``length`` words: one to three of the sentences, a question last if ``asks``."""
+def generic_reply(length: int, rng: random.Random, *, asks: bool, exclaims: bool) -> str:
+    """Return a generic reply of about ``length`` words: one to three of the sentences.
+
+    Args:
+        asks: it ends with a question.
+        exclaims: it begins with an exclamation, as the better reply does: the mark must not tell them apart.
+    """
     best: tuple[int, str] | None = None
     for _ in range(40):
         statements = rng.sample(_STATEMENTS, rng.choice((1, 1, 2, 3)))
@@ -72,4 +86,4 @@ def generic_reply(length: int, rng: random.Random, *, asks: bool) -> str:
         if distance == 0:
             break
     assert best is not None
-    return best[1]
+    return best[1].replace(".", "!", 1) if exclaims else best[1]

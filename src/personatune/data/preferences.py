@@ -226,7 +226,9 @@ def _human_negatives(
 def _generics(golds: Sequence[Reply], rng: random.Random, pool: NegativePool) -> Iterator[tuple[Reply, PreferencePair]]:
     for gold in golds:
         wanted = pool.wanted_length("generic", gold.length)
-        text = in_style_of(generic_reply(wanted, rng, asks=ends_asking(gold.text)), gold.text)
+        text = in_style_of(
+            generic_reply(wanted, rng, asks=ends_asking(gold.text), exclaims="!" in gold.text), gold.text
+        )
         if of_like_length(len(words(text)), gold.length):
             yield gold, PreferencePair(gold.context, gold.text, text, "generic", f"gold | {gold.origin} | generic")
 
