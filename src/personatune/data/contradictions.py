@@ -34,13 +34,16 @@ def contradict(
     """Return the reply edited so that it contradicts the traits it draws on, or None where no rule applies.
 
     Args:
-        traits: the sentences of the persona that the reply draws on; "not" in front of nothing of theirs is no
-            contradiction.
+        traits: all sentences of the persona. Those that the reply draws on are contradicted; what stands in any other
+            never comes in as the new value.
         kinds: the kinds of edit wanted (of `EDIT_KINDS`); one of those that apply is drawn.
     """
-    drawn = tuple(trait for trait in traits if agrees_in_polarity(reply, trait))
+    persona = tuple(traits)
+    drawn = tuple(trait for trait in persona if agrees_in_polarity(reply, trait))
     keywords = frozenset(word for trait in drawn for word in keyword_stems(trait))
-    edits = [edit for kind in EDIT_KINDS if kind in kinds for edit in _edits(kind, reply, drawn, keywords, rng)]
+    edits = [
+        edit for kind in EDIT_KINDS if kind in kinds for edit in _edits(kind, reply, drawn, persona, keywords, rng)
+    ]
     edits = [edit for edit in edits if edit.text.lower() != reply.lower()]
     return rng.choice(edits) if edits else None
 
@@ -54,13 +57,13 @@ _NEGATIVE = re.compile(
 
 
 def agrees_in_polarity(reply: str, trait: str) -> bool:
-    """Say whether the reply speaks of the trait, and in every such clause affirms what it affirms.
+    """Say whether the reply states something of the trait, and in every such clause affirms what it affirms.
 
     "I'm not a fan of cats" doesn't agree with "I love cats."; a rough sign (is there a negation, or not), but where it
     fails the turn serves neither as the better reply nor for a contradiction.
     """
     keywords = frozenset(keyword_stems(trait))
-    clauses = [match[0] for match in _CLAUSE.finditer(reply) if not keywords.isdisjoint(stems(match[0]))]
+    clauses = [clause for _, _, clause in _persona_clauses(reply, keywords)]
     return bool(clauses) and all(_is_negative(clause) == _is_negative(trait) for clause in clauses)
 
 
@@ -69,12 +72,17 @@ def _is_negative(text: str) -> bool:
 
 
 def _edits(
-    kind: str, reply: str, traits: tuple[str, ...], keywords: frozenset[str], rng: random.Random
+    kind: str,
+    reply: str,
+    drawn: tuple[str, ...],
+    persona: tuple[str, ...],
+    keywords: frozenset[str],
+    rng: random.Random,
 ) -> Iterator[Edit]:
     if kind in {"value", "number"}:
         swap = swapped_values if kind == "value" else swapped_numbers
         clauses = [(start, end) for start, end, _ in _persona_clauses(reply, keywords)]
-        for text, change in swap(reply, clauses, traits, rng):
+        for text, change in swap(reply, clauses, drawn, persona, rng):
             yield Edit(text, kind, change)
         return
     for start, end, clause in _persona_clauses(reply, keywords):

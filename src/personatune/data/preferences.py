@@ -200,7 +200,14 @@ def _contradictions(
         for gold in left:
             rare_first = sorted(EDIT_KINDS, key=lambda kind: edits[kind])
             kinds = [kind for kind in rare_first if edits[kind] < limit]
-            edit = next((found for kind in kinds if (found := contradict(gold.text, gold.drawn, rng, (kind,)))), None)
+            edit = next(
+                (
+                    found
+                    for kind in kinds
+                    if (found := contradict(gold.text, gold.context.persona.traits, rng, (kind,)))
+                ),
+                None,
+            )
             if edit is None or not of_like_length(len(words(edit.text)), gold.length):
                 again.append(gold)
                 continue

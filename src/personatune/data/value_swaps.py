@@ -35,19 +35,22 @@ _UNCOUNTED = frozenset("fish mice rice fries economics mathematics physics polit
 _VOWEL_SOUND = re.compile(r"(?!uni|uk|eu|one)[aeiou]|hour|honest", re.IGNORECASE)
 
 
-def swapped_values(reply: str, clauses: Spans, traits: Sequence[str], rng: random.Random) -> Iterator[tuple[str, str]]:
+def swapped_values(
+    reply: str, clauses: Spans, drawn: Sequence[str], traits: Sequence[str], rng: random.Random
+) -> Iterator[tuple[str, str]]:
     """Yield the reply with one of its persona values replaced wherever it stands, and what changed.
 
     Args:
         clauses: spans of the reply that speak of the persona.
-        traits: the persona's sentences; a new value never stands in one of them.
+        drawn: the traits that the reply draws on.
+        traits: all of the persona's; a new value never stands in one of them.
     """
     spoken = {word for trait in traits for word in stems(trait)} | set(stems(reply))
     for start, end in clauses:
         clause = reply[start:end]
         for value in _values(clause):
             group = group_of(_singular(value.lower()))
-            trait = next((trait for trait in traits if set(stems(value)) <= set(stems(trait))), None)
+            trait = next((trait for trait in drawn if set(stems(value)) <= set(stems(trait))), None)
             if group is None or trait is None or not _exclusive(group, value, clause, trait):
                 continue
             others = [other for other in siblings(_singular(value.lower())) if spoken.isdisjoint(stems(other))]
@@ -56,9 +59,12 @@ def swapped_values(reply: str, clauses: Spans, traits: Sequence[str], rng: rando
                 yield _replaced_everywhere(reply, value, new), f"{value} -> {new}"
 
 
-def swapped_numbers(reply: str, clauses: Spans, traits: Sequence[str], rng: random.Random) -> Iterator[tuple[str, str]]:
+def swapped_numbers(
+    reply: str, clauses: Spans, drawn: Sequence[str], traits: Sequence[str], rng: random.Random
+) -> Iterator[tuple[str, str]]:
     """Yield the reply with one number that a trait also gives replaced by another, and what changed."""
-    given = {_digits(word) for trait in traits for word in keyword_stems(trait)} - {None}
+    given = {_digits(word) for trait in drawn for word in keyword_stems(trait)} - {None}
+    taken = {_digits(word) for trait in traits for word in keyword_stems(trait)}
     for start, end in clauses:
         for match in re.finditer(r"(?<![\w/:.,$-])(\d{1,4}|[A-Za-z]+)(?![\w/:-]|[.,]\d)", reply[start:end]):
             number = _digits(match[0].lower())
@@ -69,9 +75,9 @@ def swapped_numbers(reply: str, clauses: Spans, traits: Sequence[str], rng: rand
                 or number == "1"
             ):
                 continue
-            others = [other for other in _near(int(number)) if str(other) not in given]
-            drawn = rng.choice(others)
-            new = str(drawn) if match[0].isdigit() else _spelled(drawn, like=match[0])
+            numbers = [other for other in _near(int(number)) if str(other) not in taken]
+            number_drawn = rng.choice(numbers)
+            new = str(number_drawn) if match[0].isdigit() else _spelled(number_drawn, like=match[0])
             if new is not None:
                 text = reply[: start + match.start()] + new + reply[start + match.end() :]
                 yield text, f"{match[0]} -> {new}"
