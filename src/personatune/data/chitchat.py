@@ -19,9 +19,11 @@ from personatune.dialogue import Dialogue, Persona, Turn
 from personatune.errors import UserError
 from personatune.words import keyword_stems
 
-# Traits kept of a sender over all conversations. Every persona of the sender carries them all, so that the split by
-# persona keeps a sender's conversations together; `DataProcessor` later keeps the ones this conversation is about.
+# Traits kept of a sender over all conversations. Each of the sender's personas carries them (less what repeats the
+# conversation at hand), so that the split by persona keeps a sender's conversations together; `DataProcessor` later
+# keeps the ones a conversation is about.
 POOL_TRAITS = 12
+HERE_TRAITS = 6  # said in the conversation at hand, whether they are in the pool or not
 
 _PACKAGE = "chitchat_dataset"
 
@@ -52,17 +54,17 @@ def fits_chitchat(record: Mapping[str, Any]) -> bool:
 def read_chitchat(records: Iterable[Mapping[str, Any]], skipped: Counter[str]) -> list[Dialogue]:
     """Return the two-sided conversations with mined personas; the others are counted in ``skipped`` by reason."""
     conversations = [record for record in records if fits_chitchat(record)]
-    caser = Caser(text for record in conversations for _, text in _messages(record))
-    mined = {str(record["id"]): _mined(record, caser) for record in conversations}
-    pools = _pools(mined.values())
+    messages = [list(_messages(record)) for record in conversations]
+    caser = Caser(text for conversation in messages for _, text in conversation)
+    mined = [_mined(conversation, caser) for conversation in messages]
+    pools = _pools(mined)
     dialogues: list[Dialogue] = []
-    for record in conversations:
-        turns = _turns(record)
+    for record, conversation, said in zip(conversations, messages, mined, strict=True):
+        turns = _turns(conversation)
         speakers = {turn.speaker for turn in turns}
         if len(speakers) != 2:
             skipped["one speaker only" if len(speakers) < 2 else "more than two speakers"] += 1
             continue
-        said = mined[str(record["id"])]
         personas = {speaker: Persona(_persona(said.get(speaker, []), pools.get(speaker, []))) for speaker in speakers}
         personas = {speaker: persona for speaker, persona in sorted(personas.items()) if persona.traits}
         if not personas:
@@ -79,11 +81,11 @@ def _messages(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield str(message["sender"])[:8], str(message["text"])
 
 
-def _turns(record: Mapping[str, Any]) -> tuple[Turn, ...]:
+def _turns(messages: Iterable[tuple[str, str]]) -> tuple[Turn, ...]:
     """Join the consecutive messages of a sender into one turn."""
     turns: list[Turn] = []
-    for sender, text in _messages(record):
-        text = " ".join(text.split())
+    for sender, written in messages:
+        text = " ".join(written.split())
         if not text:
             continue
         if turns and turns[-1].speaker == sender:
@@ -95,9 +97,9 @@ def _turns(record: Mapping[str, Any]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _mined(record: Mapping[str, Any], caser: Caser) -> dict[str, list[str]]:
+def _mined(messages: Iterable[tuple[str, str]], caser: Caser) -> dict[str, list[str]]:
     said: dict[str, list[str]] = defaultdict(list)
-    for sender, text in _messages(record):
+    for sender, text in messages:
         said[sender].extend(self_statements(text, caser))
     return said
 
@@ -125,10 +127,10 @@ def _telling(trait: str, times: int, speakers_of: Mapping[str, int], speakers: i
 
 
 def _persona(said_here: Iterable[str], pool: Iterable[str]) -> tuple[str, ...]:
-    """Pool traits said in this conversation first, then the rest of the pool."""
-    here = {stem for trait in said_here for stem in [keyword_stems(trait)]}
-    ordered = sorted(pool, key=lambda trait: keyword_stems(trait) not in here)
-    return tuple(ordered)
+    """What was said in this conversation first, then the rest of the pool."""
+    ranked = {trait: place for place, trait in enumerate(pool)}
+    here = sorted(dict.fromkeys(said_here), key=lambda trait: ranked.get(trait, len(ranked)))
+    return tuple(_distinct([*_distinct(here, HERE_TRAITS), *pool], HERE_TRAITS + POOL_TRAITS))
 
 
 def _distinct(traits: Iterable[str], limit: int) -> list[str]:

@@ -21,8 +21,8 @@ _SUSPECT = re.compile(
 _PREFIX = re.compile(r"^\s*(?:user|speaker|person)[ _]?[12ab]\s*:\s*", re.IGNORECASE)
 _STARRED = re.compile(r"\*+([^*\n]{1,120}?)\*+")
 _BRACKETED_ACTION = re.compile(
-    r"\((?:\w+ly )?(?:laugh|smil|sigh|giggl|chuckl|wink|nod|shrug|grin|paus|cough|cries|crying|whisper|gasp|blush|makes? |starts? |"
-    r"starting |returns? |joins? |wins? |leaves |waves|hugs|looks |walks|thinking)[^)]{0,80}\)",
+    r"\((?:\w+ly )?(?:laugh|smil|sigh|giggl|chuckl|wink|nod|shrug|grin|paus|cough|cries|crying|whisper|gasp|blush|"
+    r"makes? |starts? |starting |returns? |joins? |wins? |leaves |waves|hugs|looks |walks|thinking)[^)]{0,80}\)",
     re.IGNORECASE,
 )
 _ACTION = re.compile(r"\w+(?:s|ing)\b")
@@ -31,6 +31,7 @@ _SPACED_MARK = re.compile(r" ([.,!?;])(?=\s|$|[.,!?])")
 _SPACED_DOTS = re.compile(r"(?:\s*\.(?=\s*\.)){2,}\s*\.|(?:\s\.){2,}")
 _SPACED_APOSTROPHE = re.compile(r"(?<=\w) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)", re.IGNORECASE)
 _LOST_APOSTROPHE = re.compile(r"\bI (m|ve|ll)\b")
+_GAP = re.compile(r"\s+([.,!?])")
 _SPACES = re.compile(r"\s+")
 
 
@@ -61,7 +62,10 @@ def clean_text(text: str, counts: Counter[str]) -> str:
         text = _fixed_encoding(text, counts)
     text = _counted(text, _PREFIX.sub("", text), "speaker name in the text", counts)
     if "*" in text or "(" in text:
-        text = _counted(text, _BRACKETED_ACTION.sub(" ", _STARRED.sub(_unstarred, text)), "stage direction", counts)
+        acted = _BRACKETED_ACTION.sub(" ", _STARRED.sub(_unstarred, text))
+        if acted != text:
+            counts["stage direction"] += 1
+            text = _GAP.sub(r"\1", acted)
     text = _counted(text, _LINK.sub("", text), "link", counts)
     if has_placeholder(text):
         text = without_placeholders(text)

@@ -11,8 +11,8 @@ from personatune.words import is_content_word, keyword_stems, stem, words
 WEAK_STEMS = frozenset(
     stem(word)
     for word in """
-    work live play time day year week weekend night month today home friend life watch read old talk start learn hear find
-    feel sound fun cool awesome amazing interesting world job look hard usual free spend call big long bit help
+    work live play time day year week weekend night month today home friend life watch read old talk start learn hear
+    find feel sound fun cool awesome amazing interesting world job look hard usual free spend call big long bit help
     """.split()
 )
 
@@ -47,13 +47,14 @@ def _telling_stems(traits: tuple[str, ...]) -> frozenset[str]:
     return frozenset(telling)
 
 
-def _stems_of(text: str) -> list[str]:
-    return [stem(word) for word in words(text) if is_content_word(word)]
+@lru_cache(maxsize=4096)  # both speakers' views of a dialogue come one after the other
+def _stems_of(text: str) -> frozenset[str]:
+    return frozenset(stem(word) for word in words(text) if is_content_word(word))
 
 
 def traits_by_use(perspective: Perspective) -> list[str]:
     """Return the persona's sentences, those that most own turns speak of first, ties in the given order."""
     traits = perspective.persona.traits
-    own = [set(_stems_of(turn.text)) for turn in perspective.turns if turn.speaker == "self"]
+    own = [_stems_of(turn.text) for turn in perspective.turns if turn.speaker == "self"]
     uses = {trait: sum(not _telling_stems((trait,)).isdisjoint(said) for said in own) for trait in traits}
     return sorted(traits, key=lambda trait: -uses[trait])

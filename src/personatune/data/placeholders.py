@@ -14,26 +14,28 @@ _P = (
 )
 _PLACEHOLDER = re.compile(_P, re.IGNORECASE)
 _INTRODUCTION = (
-    rf"(?:(?:(?:oh|well|and|so),? )?(?:I'm|I am|im|my name is|my name's|my name['’]s|mine is|mine's|this is|it's|it is|call me|"
-    rf"you can call me|name's) {_P})"
+    rf"(?:(?:(?:oh|well|and|so),? )?(?:I'm|I am|im|my name is|my name's|my name['’]s|mine is|mine's|this is|it's|it is|"
+    rf"call me|you can call me|name's) {_P})"
 )
 # In order: what can be taken out without a trace.
 _STEPS = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
+        # "Nice to meet you, [x]."  "Bye [x]!"  "[x], what do you do?"
+        (rf"(?<=\w), {_P}(?=\s*[.!?,]|$)", ""),
+        (
+            rf"(?P<before>\b(?:hi|hello|hey|there|morning|afternoon|evening|thanks|thank you|bye|goodbye|you|you too|"
+            rf"later|welcome|sure|yes|no|dear|night|ok|okay|luck)) {_P}(?=\s*[.!?,]|$)",
+            r"\g<before>",
+        ),
+        # "I'm [x], a student."
+        (rf"\b(?P<am>I'm|I am) {_P}, (?=an? )", r"\g<am> "),
         # "Hi, I'm [x], and I am 26." "Hi! I'm [x] and I love dogs."
         (rf"(?:(?<=^)|(?<=[.!?] )){_INTRODUCTION}(?:,? and |, )(?=I\b|I'm|my\b|it's|nice\b|what)", ""),
         (rf"(?P<before>^|[,.!?] ){_INTRODUCTION}(?:,? and |, )(?=I\b|I'm|my\b|it's|nice\b|what)", r"\g<before>"),
         # "Hi, I'm [x]." "Nice to meet you, I'm [x]!"
         (rf"(?P<before>\w)(?:,|,? and) {_INTRODUCTION}(?=[.!?,]|$)", r"\g<before>"),
         (rf"(?P<before>^|[.!?] ){_INTRODUCTION}\s*(?:[.!?,]+\s*|$)", r"\g<before>"),
-        # "Nice to meet you, [x]."  "Bye [x]!"  "[x], what do you do?"
-        (rf"(?<=\w), {_P}(?=\s*[.!?,]|$)", ""),
-        (
-            rf"(?P<before>\b(?:hi|hello|hey|there|morning|afternoon|evening|thanks|thank you|bye|goodbye|you|you too|later|"
-            rf"welcome|sure|yes|no|dear|night|ok|okay|luck)) {_P}(?=\s*[.!?,]|$)",
-            r"\g<before>",
-        ),
         (rf"(?P<before>^|[.!?] ){_P}[,!.]\s+", r"\g<before>"),
     )
 )

@@ -39,7 +39,7 @@ class PreparedData:
     statistics: dict[str, Any]
 
     def save(self, directory: Path) -> None:
-        """Write train.jsonl, validation.jsonl, test.jsonl and, last, data.json: its presence means that all is there."""
+        """Write train.jsonl, validation.jsonl, test.jsonl and, last, data.json, whose presence means all is there."""
         for name in _PARTS:
             write_jsonl(directory / f"{name}.jsonl", (view.to_json() for view in getattr(self, name)))
         write_json(directory / "data.json", {"counts": self.counts, "statistics": self.statistics})
@@ -152,6 +152,6 @@ class DataProcessor:
                 f"{loaded.source}: all rows are validation or test rows, none is left for training; add training files"
             )
         return (
-            f"{loaded.source}: none of {len(loaded.dialogues)} dialogues is left for training ({losses or 'held out'}); "
-            "give more dialogues, or lower data.min_traits, data.validation_share and data.test_share"
+            f"{loaded.source}: none of {len(loaded.dialogues)} dialogues is left for training ({losses or 'held out'})"
+            "; give more dialogues, or lower data.min_traits, data.validation_share and data.test_share"
         )

@@ -210,8 +210,8 @@ def _table_rows(path: Path, stream: Iterable[str], delimiter: str, split: str | 
 
 
 def _parquet_rows(path: Path, split: str | None) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     try:
         table = pyarrow.parquet.ParquetFile(path)

@@ -296,8 +296,8 @@ def _read_loose(record: Record, name: str) -> Dialogue:
         personas = dict(zip(names_in_order, map(sentences, value), strict=False))
     else:
         traits = sentences(value)
-        owner = _owner(names_in_order, persona_field, replied=reply_field is not None, spoken=spoken)
-        personas = {owner: traits} if owner is not None else {}
+        described = _owner(names_in_order, persona_field, replied=reply_field is not None, spoken=spoken)
+        personas = {described: traits} if described is not None else {}
     return _dialogue(name, spoken, personas)
 
 
@@ -308,7 +308,7 @@ def _owner(names: Sequence[str], persona_field: str | None, *, replied: bool, sp
     if replied:
         return spoken[-1][0]
     wanted = _PARTNER_SPEAKERS if persona_field == "user_persona" else _PERSONA_SPEAKERS
-    named = next((speaker for speaker in names if speaker.lower() in wanted), None)
+    named: str | None = next((speaker for speaker in names if speaker.lower() in wanted), None)
     if named is None and any(speaker.lower() in _PARTNER_SPEAKERS for speaker in names):
         named = next((speaker for speaker in names if speaker.lower() not in _PARTNER_SPEAKERS), None)
     return named if named is not None else names[min(1, len(names) - 1)]

@@ -32,7 +32,8 @@ def sentence_key(sentence: str) -> str:
 def split_by_persona(dialogues: Sequence[Dialogue], validation_share: float, test_share: float, seed: int) -> Splits:
     """Split the perspectives of dialogues so that no persona sentence crosses.
 
-    1. Rows the source itself calls validation or test become test; other personas with a sentence of theirs are dropped.
+    1. Rows the source itself calls validation or test become test; other personas with one of their sentences are
+       dropped.
     2. The rest falls into components that share no sentence (union-find). Small ones, in seeded order, fill test and
        validation up to their shares of the perspectives; giant ones train.
     3. Where small components don't suffice, single personas are held out and training ones that share a sentence with
