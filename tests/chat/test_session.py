@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personatune.chat.session import ChatSession, parse_persona, plain_text
+from personatune.chat.session import ChatSession, Stream, parse_persona, plain_text
 from personatune.dialogue import Context, Persona, Turn
 from personatune.errors import UserError
 
 PERSONA = Persona(("I have two dogs.", "I am a chef.", "I live in Berlin."))
 
 
-def scripted(*replies: str):
+def scripted(*replies: str) -> tuple[Stream, list[Context]]:
     """A model that says ``replies`` in order, word by word, and keeps the contexts it was asked."""
     contexts: list[Context] = []
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from personatune.chat.session import ChatSession
+from personatune.chat.session import ChatSession, Stream
 from personatune.chat.terminal import chat_in_terminal, terminal_reader
 from personatune.dialogue import Context, Persona
 
@@ -23,7 +23,7 @@ def echo(context: Context) -> Iterator[str]:
     yield from f"You said: {context.history[-1].text}"
 
 
-def talk(*lines: str, stream=echo, persona: Persona = PERSONA) -> tuple[str, ChatSession]:
+def talk(*lines: str, stream: Stream = echo, persona: Persona = PERSONA) -> tuple[str, ChatSession]:
     """Hold a conversation over ``lines`` and return everything printed and the session after it."""
     waiting = iter(lines)
 

@@ -54,7 +54,7 @@ def text_of(html: str) -> str:
 
 def summary_of(report: dict[str, Any], html: Path | None = None) -> str:
     screen = io.StringIO()
-    print_summary(Console(file=screen, width=160), report, html)
+    print_summary(Console(file=screen, width=200), report, html)
     return screen.getvalue()
 
 
@@ -102,7 +102,7 @@ def test_every_form_prints_the_same_figures(paths: ReportPaths) -> None:
     report = json.loads(paths.json.read_text(encoding="utf-8"))
     page, terminal = text_of(paths.html.read_text(encoding="utf-8")), summary_of(report, paths.html)
     for text in (page, paths.markdown.read_text(encoding="utf-8"), terminal):
-        for shown in ("87.0 % (79.0–93.0)", "≥ 85.0 %", "50.0 %", "≥ 60.0 %", "1.75 nats a token", "12.5 (11.2–14)"):
+        for shown in ("87.0 % (79.0–93.0)", "≥ 85.0 %", "50.0 %", "≥ 60.0 %", "1.75 nats a token", "12.5 (11.2–14.0)"):
             assert shown in text
         for shown in ("2 min 05 s", "3.50 GiB", "5 min 25 s", "met", "missed"):
             assert shown in text
@@ -123,6 +123,16 @@ def test_dialogues_of_one_persona_stand_side_by_side_with_their_verdicts(paths: 
     page = text_of(paths.html.read_text(encoding="utf-8"))
     assert "I love cats. ✗" in page
     assert "My dogs are great. ✓" in page
+
+
+def test_published_figures_carry_their_source_and_the_run_is_not_measured_on_their_data(paths: ReportPaths) -> None:
+    rows = collect_report(paths.json.parent.parent)["benchmarks"]["rows"]
+    hits = {row["system"]: row["value"] for row in rows if row["metric"] == "hits_1"}
+    assert hits["TransferTransfo"] == 82.1
+    assert hits["this run"] is None
+    assert all(row["source"] for row in rows if row["value"] is not None)
+    page = text_of(paths.html.read_text(encoding="utf-8"))
+    assert "this run not measured" in page
 
 
 def test_hostile_text_stays_text_in_every_form(paths: ReportPaths) -> None:

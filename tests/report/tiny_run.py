@@ -21,7 +21,7 @@ def evaluation(model: str, consistency: float, engagement: float, reply: str, ve
     metrics = {
         "probe_consistency": figure(consistency, consistency - 0.08, consistency + 0.06),
         "engagement": figure(engagement, engagement - 0.02, engagement + 0.02),
-        "perplexity": figure(12.5, 11.25, 14.0),
+        "perplexity_token": figure(12.5, 11.25, 14.0),
         "bleu": figure(3.21, 2.5, 4.0, 40),
         "distinct_2": figure(36.4, 33.0, 39.0, 40),
         "multi_turn_consistency_1": figure(consistency, consistency - 0.1, consistency + 0.1),
@@ -76,7 +76,5 @@ def write_tiny_run(run: Path) -> None:
         "savings": {"time_saved": 0.5, "cost_saved": 0.8, "memory_saved": 0.75},
     }
     write(run / "compare/comparison.json", comparison)
-    row = {"system": HOSTILE, "metric": "F1", "value": 19.09, "unit": "share x 100", "source": "ConvAI2 leaderboard"}
-    write(run / "evaluate/benchmarks.json", {"rows": [row]})
     ledger = [segment("sft", 100.0, 2.0), segment("ppo", 200.0, 3.5), segment("sft", 25.0, 2.5)]
     write(run / "costs.jsonl", "".join(json.dumps(row) + "\n" for row in ledger))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from rich.console import Console
 from rich.text import Text
@@ -29,10 +30,8 @@ COMMANDS = {
 def terminal_reader() -> ReadLine:
     """Return `input` with line editing where there is a keyboard; bytes that are no UTF-8 become question marks."""
     if sys.stdin.isatty():
-        try:
+        with suppress(ImportError):  # not part of Python on Windows; plain lines work without it
             import readline  # noqa: F401  (importing it gives `input` arrow keys and a history)
-        except ImportError:
-            pass  # not part of Python on Windows; plain lines work without it
     reconfigure = getattr(sys.stdin, "reconfigure", None)  # a replaced stdin may not have it
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="replace")

@@ -28,7 +28,6 @@ PARTS = {
     "reward": ("reward", "reward/report.json"),
     "ppo": ("ppo", "ppo/summary.json"),
     "comparison": ("compare", "compare/comparison.json"),
-    "benchmarks": ("evaluate", "evaluate/benchmarks.json"),
 }
 PACKAGES = (
     "personatune", "torch", "transformers", "peft", "accelerate", "safetensors", "datasets", "numpy", "scikit-learn",

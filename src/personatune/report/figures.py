@@ -33,8 +33,8 @@ METRICS = (
     Metric("neutral_rate", "Answers without the trait", "down", "share"),
     Metric("trait_coverage", "Trait coverage per reply", "", "share"),
     Metric("engagement", "Engagement", "up", "number"),
-    Metric("perplexity", "Perplexity (own tokens)", "down", "number"),
-    Metric("word_perplexity", "Perplexity (words)", "down", "number"),
+    Metric("perplexity_token", "Perplexity (own tokens)", "down", "number"),
+    Metric("perplexity_word", "Perplexity (words)", "down", "number"),
     Metric("bleu", "BLEU", "up", "number"),
     Metric("rouge_1", "ROUGE-1", "up", "number"),
     Metric("rouge_2", "ROUGE-2", "up", "number"),
@@ -47,7 +47,7 @@ METRICS = (
     Metric("reply_words", "Words per reply", "", "number"),
 )
 TURN_METRIC = "multi_turn_consistency_"
-SUMMARY_METRICS = ("probe_consistency", "engagement", "perplexity", "bleu", "rouge_l", "distinct_2")
+SUMMARY_METRICS = ("probe_consistency", "engagement", "perplexity_token", "bleu", "rouge_l", "distinct_2")
 """The rows of the closing terminal table."""
 
 
@@ -70,14 +70,14 @@ def turns_of(metrics: Mapping[str, Mapping[str, Any]]) -> dict[int, Mapping[str,
 
 
 def value_text(value: float | None, unit: str = "number") -> str:
-    """Print a figure: "83.2 %" for a share, three significant digits and more for a number, "-" for none."""
+    """Print a figure: "83.2 %" for a share, three significant digits and more for a number, "–" for none."""
     if value is None:
         return "–"
     if unit == "share":
         return f"{value * 100:.1f} %"
-    if value == int(value) and abs(value) >= 10:
-        return f"{int(value):,}"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def figure_text(figure: Mapping[str, Any] | None, unit: str) -> str:

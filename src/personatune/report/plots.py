@@ -99,7 +99,7 @@ def _consistency_per_turn(models: Mapping[str, Mapping[int, Mapping[str, Any]]])
                 highs = [figure["high"] * 100 for figure in turns.values()]
                 axes.fill_between(list(turns), lows, highs, color=_COLOURS[model], alpha=0.15, linewidth=0)
         axes.set_ylim(0, 100)
-        axes.set_xlabel("question")
+        axes.set_xlabel("turn")
         axes.set_ylabel("consistent answers, %")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False, labelcolor=_INK)

@@ -136,16 +136,17 @@ def comparison_table(report: Mapping[str, Any]) -> Table:
 
 def benchmarks_table(report: Mapping[str, Any]) -> Table:
     rows = [
-        tuple(str(row.get(key) or "–") for key in ("system", "metric", "value", "unit", "source"))
-        for row in report["benchmarks"]
+        (
+            f"{row['metric'].replace('_', ' ')} ({row['unit']})",
+            f"{row['dataset']}, {row['split']}",
+            row["system"],
+            "not measured" if row["value"] is None else f"{row['value']:g}",
+            "; ".join(text for text in (row["source"], row["note"]) if text) or "–",
+        )
+        for row in report["benchmarks"]["rows"]
     ]
-    return Table(
-        "Published figures",
-        ("system", "metric", "value", "unit", "source"),
-        rows,
-        report["missing"].get("benchmarks"),
-        "Published by others on their data and with their decoding: compare within one unit only.",
-    )
+    head = ("measure", "data", "system", "value", "source")
+    return Table("Published figures", head, rows, note=" ".join(report["benchmarks"]["notes"]))
 
 
 def facts(report: Mapping[str, Any]) -> list[Facts]:
