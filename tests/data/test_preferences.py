@@ -23,7 +23,7 @@ from personatune.words import keyword_stems, words
 def perspectives(shared_data: Path) -> list[Perspective]:
     found: list[Perspective] = []
     file = shared_data / "synthetic-persona-chat" / "spc_train_00.jsonl"
-    for line in file.read_text(encoding="utf-8").splitlines()[:700]:
+    for line in file.read_text(encoding="utf-8").splitlines()[:450]:
         row = json.loads(line)
         personas = {f"User {number}": Persona(tuple(row[f"user_{number}_personas"])) for number in (1, 2)}
         turns = tuple(Turn(speaker, text) for speaker, text in row["conversation"])

@@ -203,14 +203,17 @@ def ends_asking(text: str) -> bool:
     return text.rstrip().endswith("?")
 
 
-def in_style_of(text: str, model: str) -> str:
-    """Return ``text`` with the casing, spacing and final mark of ``model``, so that form gives nothing away."""
+def in_style_of(text: str, model: str, line: str = "") -> str:
+    """Return ``text`` with the casing, spacing and final mark of ``model``, so that form gives nothing away.
+
+    ``line`` (the partner's) tells the spacing of the data where ``model`` has no mark to tell it.
+    """
     text = " ".join(text.split())
     if model == model.lower():
         text = text.lower()
     elif model[:1].isupper():
         text = text[:1].upper() + text[1:]
-    if re.search(r"\s[.?!,]", model):  # tokenised text, as in ConvAI2: "hi ! how are you ?"
+    if re.search(r"\s[.?!,]", f"{model} {line}"):  # tokenised text, as in ConvAI2: "hi ! how are you ?"
         text = re.sub(r"\s*([.?!,]+)", r" \1", text)
     if not re.search(r"[.?!]\W*$", model):
         text = re.sub(r"\s*[.!]+$", "", text)

@@ -223,7 +223,7 @@ def _human_negatives(
     for gold in golds:
         other = find(gold)
         if other is not None:
-            rejected = in_style_of(other.text, gold.text)
+            rejected = in_style_of(other.text, gold.text, gold.line)
             yield (
                 gold,
                 PreferencePair(gold.context, gold.text, rejected, kind, f"gold | {gold.origin} | {other.origin}"),
@@ -234,7 +234,7 @@ def _generics(golds: Sequence[Reply], rng: random.Random, pool: NegativePool) ->
     for gold in golds:
         wanted = pool.wanted_length("generic", gold.length)
         text = in_style_of(
-            generic_reply(wanted, rng, asks=ends_asking(gold.text), exclaims="!" in gold.text), gold.text
+            generic_reply(wanted, rng, asks=ends_asking(gold.text), exclaims="!" in gold.text), gold.text, gold.line
         )
         if of_like_length(len(words(text)), gold.length):
             yield gold, PreferencePair(gold.context, gold.text, text, "generic", f"gold | {gold.origin} | generic")
@@ -261,7 +261,7 @@ def _sampled_pair(gold: Reply, samples: Sequence[str], pool: NegativePool) -> Pr
     if not of_like_length(len(words(worst)), len(words(chosen))):
         return None
     if source == "gold":
-        worst = in_style_of(worst, chosen)
+        worst = in_style_of(worst, chosen, gold.line)
     return PreferencePair(gold.context, chosen, worst, "model_sample", f"{source} | {gold.origin} | sample")
 
 
