@@ -5,6 +5,7 @@ BLEU, ROUGE, F1 and Distinct are on the 0 to 100 scale of the literature. Defini
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -135,7 +136,7 @@ class QualityEvaluator:
         if rows.shape[0] and not rows[:, 1].all():
             raise ValueError("perplexity needs at least one scored token and word in every dialogue")
         log = bootstrap(rows, self.bootstrap_samples, self.seed, ratio)
-        return Estimate(*(float(np.exp(bound)) for bound in (log.value, log.low, log.high)), log.n)
+        return Estimate(math.exp(log.value), math.exp(log.low), math.exp(log.high), log.n)
 
     def _estimate(self, values: Sequence[float]) -> Estimate:
         return bootstrap(values, self.bootstrap_samples, self.seed)

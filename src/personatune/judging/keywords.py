@@ -146,10 +146,13 @@ def _denies(probe: Probe) -> bool:
 def _keyword_evidence(answer: str, probe: Probe, denied_trait: bool) -> tuple[bool, bool]:
     # "What are you afraid of?" is answered by the bare value: "Clowns!"
     asks_denied = any(mention.sign == -1 for mention in mentions(probe.question.replace("?", " that.")))
+    signs = trait_signs(probe.trait)
     right = wrong = False
     for mention in mentions(answer):
         if mention.stem in probe.keywords:
-            fits = (mention.sign < asks_denied) if denied_trait else mention.sign >= 0
+            # "I enjoy cooking but not baking" wants cooking affirmed and baking denied
+            denied = signs[mention.stem] == -1 if mention.stem in signs else denied_trait
+            fits = (mention.sign < asks_denied) if denied else mention.sign >= 0
             right, wrong = right or fits, wrong or not fits
     return right, wrong
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from personatune.dialogue import Context, Persona, Probe, ProbeScript, Respond, Turn
-from personatune.judging.keywords import Verdict, judge_answer, trait_keywords, trait_signs
+from personatune.judging.keywords import Verdict, judge_answer, trait_keywords
 from personatune.judging.polarity import mend_contractions
 from personatune.judging.probe_rules import RULES, ProbeRule
 from personatune.judging.small_talk import INTERLUDES, OPENINGS
@@ -234,8 +234,11 @@ def _ask(rule: ProbeRule, match: re.Match[str], trait: str, persona: Persona, rn
     for question in questions:
         asked = set(stems(question))
         left = tuple(dict.fromkeys(word for word in keywords if word not in asked))
-        if main.intersection(left):
-            return Probe(trait, question, left, _contradicting(rule, match, left, asked))
+        if not main.intersection(left):
+            continue
+        probe = Probe(trait, question, left, _contradicting(rule, match, left, asked | set(stems(trait))))
+        if judge_answer(trait, probe) == "consistent":  # a question its own trait doesn't answer asks something else
+            return probe
     return None
 
 
@@ -275,24 +278,40 @@ def _accepted(rule: ProbeRule, match: re.Match[str], trait: str) -> list[str]:
         for other in synonyms(word):
             accepted += [stem(part) for part in other.split()] if " " not in other else []
         accepted += _EXTRA_SYNONYMS.get(stem(word), ())
-        accepted += [stem(other) for other in _other_spelling(word)]
-    if trait_signs(trait) and rule.attribute == "children":
+    if any(map(_is_number, accepted)):
+        accepted += _number_spellings(words(mend_contractions(trait)))
+    if rule.attribute == "children":
         accepted += [stem(word) for word in ("kid", "child", "children", "son", "daughter", "baby")]
     return list(dict.fromkeys(accepted))
 
 
-def _other_spelling(word: str) -> list[str]:
-    if word in NUMBER_DIGITS:
-        return [NUMBER_DIGITS[word]]
-    return [name for name, digits in NUMBER_DIGITS.items() if digits == word]
+def _number_spellings(said: Sequence[str]) -> list[str]:
+    """Stems of the numbers in ``said`` in digits and in words: "twenty six" gives "26", "26" gives "twenty", "six"."""
+    digits: list[int] = []
+    for word in said:
+        value = int(word) if word.isdigit() else int(NUMBER_DIGITS.get(word, "0"))
+        if digits and digits[-1] in range(20, 100, 10) and 0 < value < 10:
+            digits[-1] += value
+        elif value:
+            digits.append(value)
+    names = {int(value): name for name, value in NUMBER_DIGITS.items()}
+    spelled = [str(value) for value in digits]
+    for value in digits:
+        spelled += [
+            names[part] for part in ((value,) if value in names else (value // 10 * 10, value % 10)) if part in names
+        ]
+    return [stem(name) for name in spelled if name != "zero"]
 
 
 def _is_number(word: str) -> bool:
     return word.isdigit() or group_of(word) == "number"
 
 
-def _contradicting(rule: ProbeRule, match: re.Match[str], keywords: Sequence[str], asked: set[str]) -> tuple[str, ...]:
-    """Single-word values that exclude the right one; a value of many words names something of its own."""
+def _contradicting(rule: ProbeRule, match: re.Match[str], keywords: Sequence[str], free: set[str]) -> tuple[str, ...]:
+    """Single-word values that exclude the right one, without the ``free`` stems of question and trait.
+
+    A favourite of many words names something of its own ("The Black Keys"): nothing excludes it.
+    """
     if not rule.exclusive:
         return ()
     value = _value(match).split()
@@ -308,7 +327,7 @@ def _contradicting(rule: ProbeRule, match: re.Match[str], keywords: Sequence[str
     if "number" in rule.exclusive and any(map(_is_number, value)):
         found += [str(number) for number in range(1, 100)]
         found += [stem(word) for word in NUMBER_DIGITS if NUMBER_DIGITS[word] not in ("0", "1")]
-    return tuple(word for word in dict.fromkeys(found) if word not in keywords and word not in asked)
+    return tuple(word for word in dict.fromkeys(found) if word not in keywords and word not in free)
 
 
 def _probe_to_json(probe: Probe | None) -> dict[str, Any] | None:

@@ -1,0 +1,140 @@
+"""Everything that is measured about one model, on held-out personas: the same for every model of a run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from personatune.config import EvaluationConfig
+from personatune.costs.meter import StageMeter
+from personatune.dialogue import Context, Perspective, ProbeScript
+from personatune.errors import UserError
+from personatune.evaluation.engagement import EngagementEvaluator
+from personatune.evaluation.persona import PersonaEvaluator
+from personatune.evaluation.quality import QualityEvaluator
+from personatune.judging.probes import ProbeDialogue, hold_dialogues, make_script
+from personatune.model.generation import Chatbot, Sampling
+from personatune.model.likelihood import dialogue_losses
+from personatune.model.prompts import PromptFormat
+from personatune.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What every model of a run is judged on.
+
+    Attributes:
+        scripts: probe dialogues, one a held-out persona.
+        replies: contexts with the human reply, for BLEU, ROUGE, F1 and Distinct.
+        dialogues: whole dialogues, for perplexity.
+    """
+
+    __test__ = False  # no pytest class
+
+    scripts: list[ProbeScript]
+    replies: list[tuple[Context, str]]
+    dialogues: list[Perspective]
+
+
+def make_test_set(perspectives: Sequence[Perspective], config: EvaluationConfig, seed: int) -> TestSet:
+    """Draw the test set from held-out perspectives.
+
+    Raises:
+        UserError: no persona has enough traits that a question can be made for, or no reply to compare with.
+    """
+    rng = random.Random(seed)
+    shuffled = list(perspectives)
+    rng.shuffle(shuffled)
+    scripts = probe_scripts(shuffled, config.personas, config.turns, seed)
+    if not scripts:
+        raise UserError(
+            f"none of {len(perspectives)} held-out perspectives has three traits that a probe question fits; "
+            "give more data or lower data.min_traits"
+        )
+    replies = [reply for perspective in shuffled for reply in list(perspective.replies())[-1:]]
+    return TestSet(scripts, replies[: config.quality_contexts], shuffled[: config.perplexity_dialogues])
+
+
+def probe_scripts(perspectives: Sequence[Perspective], count: int, turns: int, seed: int) -> list[ProbeScript]:
+    """Return up to ``count`` probe scripts of different personas, in the order of the perspectives."""
+    scripts: dict[frozenset[str], ProbeScript] = {}
+    for perspective in perspectives:
+        key = frozenset(perspective.persona.traits)
+        if key not in scripts:
+            script = make_script(perspective.persona, turns, seed)
+            if script is not None:
+                scripts[key] = script
+        if len(scripts) == count:
+            break
+    return list(scripts.values())
+
+
+def evaluate_model(
+    name: str,
+    model: PreTrainedModel,
+    prompts: PromptFormat,
+    tests: TestSet,
+    config: EvaluationConfig,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    meter: StageMeter | None = None,
+) -> dict[str, Any]:
+    """Hold the probe dialogues, answer the held-out contexts, and return all figures as JSON values.
+
+    The result has ``model``, ``metrics`` (name to value, low, high, n), ``dialogues`` and ``decoding``.
+    """
+    progress = progress or SilentProgress()
+    sampling = Sampling(config.max_new_tokens, config.temperature, config.repetition_penalty)
+    bot = Chatbot(model, prompts, sampling, batch_size=config.batch_size, seed=seed)
+    steps = sum(len(script.lines) for script in tests.scripts) + len(tests.replies) + len(tests.dialogues)
+    with progress.task(f"Judging {name}", steps) as task:
+        dialogues = hold_dialogues(tests.scripts, bot, lambda replies: task.advance(replies))
+        hypotheses = bot([context for context, _ in tests.replies])
+        task.advance(len(tests.replies))
+        losses = dialogue_nll(model, prompts, tests.dialogues)
+        task.advance(len(tests.dialogues))
+    if meter:
+        meter.add(tokens_generated=bot.tokens_generated)
+    references = [reference for _, reference in tests.replies]
+    samples = config.bootstrap_samples
+    metrics = {
+        **EngagementEvaluator(bootstrap_samples=samples, seed=seed).evaluate_multi_turn_engagement(dialogues),
+        **QualityEvaluator(samples, seed).evaluate_all(hypotheses, references, losses),
+        **PersonaEvaluator(samples, seed).evaluate_dialogues(dialogues),
+    }
+    return {
+        "model": name,
+        "metrics": {metric: estimate.to_json() for metric, estimate in metrics.items()},
+        "dialogues": [_transcript(dialogue) for dialogue in dialogues],
+        "decoding": {**sampling.to_json(), "seed": seed},
+    }
+
+
+@torch.no_grad()
+def dialogue_nll(
+    model: PreTrainedModel, prompts: PromptFormat, perspectives: Sequence[Perspective]
+) -> list[tuple[float, int, int]]:
+    """Return for each dialogue: summed negative log-likelihood of its own turns, their tokens and their words."""
+    rows = []
+    for start in range(0, len(perspectives), 4):
+        batch = list(perspectives[start : start + 4])
+        encoded = [prompts.encode_dialogue(perspective, [1.0] * len(perspective.turns)) for perspective in batch]
+        for perspective, sums in zip(batch, dialogue_losses(model, encoded, prompts.pad_id), strict=True):
+            said = sum(len(turn.text.split()) for turn in perspective.turns if turn.speaker == "self")
+            rows.append((sums.nll, sums.tokens, said))
+    return rows
+
+
+def _transcript(dialogue: ProbeDialogue) -> dict[str, Any]:
+    turns = []
+    for (line, _), reply in zip(dialogue.script.lines, dialogue.replies, strict=True):
+        turns += [["partner", line], ["self", reply]]
+    return {"persona": list(dialogue.script.persona.traits), "turns": turns, "verdicts": list(dialogue.verdicts)}
