@@ -50,8 +50,10 @@ PASSING = frozenset(
     mean meant idk thought app bad feeling hoping trying finished started guys hi hello point what why how whatever
     anymore ago weather problem issue mood idea agree luck chance prize homework assignment assignments final finals
     test exam exams feel felt seconds hour hours nothing everything both done ready ate turn gets sit worried gosh
-    goodness raffle survey challenge points side well okay ok fair sense words word option part sounds ideas
+    goodness raffle survey topic messages typing type angry coming please impressed monday tuesday
+    wednesday thursday friday saturday sunday challenge points side well okay ok fair sense words word
+    option part sounds ideas
     fuck fucking shit damn ass bitch sex sexy sexual drunk porn kill suicide gender racist hitler nazi penis boobs
-    naked gay lesbian trump politics political
+    naked month trump politics political
     """.split()
 )

@@ -81,8 +81,8 @@ _LASTING = re.compile(
             r"I am (?:a|an|the (?:oldest|youngest|middle|only)|half|part|one of) (?!bit\b|little\b|lot\b|few\b|step\b|"
             r"couple\b|mess\b|firm\b|fool\b|loser\b|human\b|person\b|real\b|more\b|full\b|gentle$|"
             r"(?:\w+ )?fan$|girl$|guy$|boy$|man$).+",
-            r"I am (?:originally )?(?:from|majoring in|studying|minoring in|allergic to|fluent in|learning|into|"
-            rf"obsessed with|addicted to|passionate about|interested in|afraid of|scared of|{STATES}) .+",
+            r"I am (?:originally )?(?:from|majoring in|studying(?! to\b)|minoring in|allergic to|fluent in|learning|"
+            rf"into|obsessed with|addicted to|passionate about|interested in|afraid of|scared of|{STATES}) .+",
             rf"I am (?:{STATES}|(?:\d+|very) .+|{NATIONALITIES}.*)",
             r"I am (?:in|at) (?:college|high school|grad school|school|law school|med school|medical school|the army|"
             r"the navy|the military|a band|byu|my (?:first|second|third|fourth|last|freshman|sophomore|junior|senior|"
@@ -90,7 +90,8 @@ _LASTING = re.compile(
             # what I have, do and like
             r"I have (?:always wanted to (?!a |know)|never been to|been to|lived in|worked (?:at|as|in|for)|"
             r"been (?:playing|married|working|studying|living|learning|a)) .+",
-            rf"I have (?!to )(?:{COUNTS} )?(?!job interview|interview)(?:(?!pet peeve)[\w'-]+ ){{0,3}}(?:{OWNED})\b"
+            rf"I have (?!to |been )(?:{COUNTS} (?!job interview|interview)(?:(?!pet peeve)[\w'-]+ ){{0,3}}|"
+            rf"(?:[\w'-]+ ){{0,2}})(?:{OWNED})\b"
             r"(?! peeve| interview).*",
             rf"I {LIKING} .+",
             r"I (?:work|worked|live|lived|grew up|was born|was raised|moved|served|graduated|am working|am living) "
@@ -105,7 +106,8 @@ _LASTING = re.compile(
             r"I used to (?:play|live|work|be|have|teach|dance|sing|swim|own|do) .+",
             # mine
             r"My (?:favorite|favourite) .+ (?:is|are|was|would be) .+",
-            rf"My (?:best friend|[\w]+ )?(?:{PEOPLE})(?:'s name)? (?:(?:is|are|was|were) (?!\w+ing\b|super\b|so\b|to\b|"
+            rf"My (?:best friend|[\w]+ )?(?:{PEOPLE})(?:'s name)? (?:(?:is|are|was|were) (?!\w+ing\b|super\b|so+\b|"
+            r"to\b|able\b|always\b|out\b|"
             r"very allergic$|dumb$).+|"
             r"(?:has|have|works?|lives?|loves?|likes?|plays?|owns?|speaks?|came from|immigrated) .+)",
             r"My (?:major|job|hobby|hobbies|dream job|hometown|minor|degree|dream|biggest fear|passion|birthday|"
@@ -183,7 +185,7 @@ def persona_sentence(raw: str, caser: Caser) -> str | None:
     if not _SHORTEST <= len(said) <= _LONGEST or not PASSING.isdisjoint(said):
         return None
     sentence = sentence[:1].upper() + sentence[1:]
-    if not _LASTING.fullmatch(sentence) or _VAGUE.match(sentence) or not keyword_stems(sentence):
+    if not _LASTING.fullmatch(sentence) or _VAGUE.match(sentence) or not any(map(str.isalpha, keyword_stems(sentence))):
         return None
     if sentence.isupper() or not re.fullmatch(r"[\w\s'&/.-]+", sentence):
         return None
