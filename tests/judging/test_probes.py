@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -127,7 +128,7 @@ def _scripts():
     return [script for persona in EVERYDAY if (script := make_script(persona, 6, 1))]
 
 
-def _copier(contexts: list[Context]) -> list[str]:
+def _copier(contexts: Sequence[Context]) -> list[str]:
     """Repeats the trait that the partner's line asks for; small talk gets the first trait."""
     asked = {(s.persona, line): probe.trait for s in _scripts() for line, probe in s.lines if probe}
     return [asked.get((item.persona, item.history[-1].text), item.persona.traits[0]) for item in contexts]
