@@ -245,7 +245,7 @@ _SYNONYMS = """
     dancing dancer
     singing singer
     gaming games
-    america usa us american states
+    america usa american
     england uk britain british english
     japan japanese
     china chinese
