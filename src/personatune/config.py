@@ -90,7 +90,7 @@ class PreferencesConfig(Section):
 
 
 class BranchConfig(Section):
-    """A LoRA branch on the top layers of the shared backbone."""
+    """Reward, policy and critic: LoRA branches on the top layers of one backbone; the layers below are shared."""
 
     layers: Positive | Literal["all"] = 8
     rank: Positive = 16
@@ -98,7 +98,6 @@ class BranchConfig(Section):
 
 
 class RewardConfig(Section):
-    branch: BranchConfig = BranchConfig()
     learning_rate: Rate = 5e-4
     epochs: Positive = 2
     batch_size: Positive = 8  # pairs
@@ -106,7 +105,6 @@ class RewardConfig(Section):
 
 
 class PPOConfig(Section):
-    branch: BranchConfig = BranchConfig()
     updates: Positive = 20
     prompts_per_update: Positive = 8
     replies_per_prompt: Positive = 2
@@ -174,6 +172,7 @@ class Config(Section):
     lora: LoraConfig = LoraConfig()
     sft: SFTConfig = SFTConfig()
     preferences: PreferencesConfig = PreferencesConfig()
+    branch: BranchConfig = BranchConfig()
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -8,7 +8,7 @@ import pytest
 
 from personatune.errors import UserError
 from personatune.evaluation.benchmarks import NOT_MEASURED, BenchmarkEvaluator
-from personatune.evaluation.intervals import Estimate
+from personatune.intervals import Estimate
 
 F1 = Estimate(15.0, 13.0, 17.0, 40)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from personatune.errors import UserError
-from personatune.evaluation.intervals import Estimate
+from personatune.intervals import Estimate
 from personatune.storage import read_json
 
 NOT_MEASURED = "not measured"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from personatune.dialogue import Context, Turn
 from personatune.errors import UserError, did_you_mean
-from personatune.evaluation.intervals import Estimate, bootstrap, paired_difference
+from personatune.intervals import Estimate, bootstrap, paired_difference
 from personatune.judging.polarity import mend_contractions
 from personatune.judging.probes import ProbeDialogue
 from personatune.words import keyword_stems, words

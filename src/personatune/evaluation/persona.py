@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from personatune.dialogue import Persona
-from personatune.evaluation.intervals import Estimate, bootstrap
+from personatune.intervals import Estimate, bootstrap
 from personatune.evaluation.quality import tokens
 from personatune.judging.keywords import (
     Verdict,

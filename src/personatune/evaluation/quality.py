@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from personatune.evaluation.intervals import Array, Estimate, bootstrap, estimate, ratio, resample_counts
+from personatune.intervals import Array, Estimate, bootstrap, estimate, ratio, resample_counts
 
 NllTokensWords = tuple[float, int, int]
 """Of one dialogue: summed negative log-likelihood in nats, tokens scored, whitespace words scored."""

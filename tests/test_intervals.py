@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from personatune.evaluation.intervals import Estimate, bootstrap, paired_difference, ratio
+from personatune.intervals import Estimate, bootstrap, paired_difference, ratio
 
 
 def test_the_interval_holds_the_true_mean_about_95_times_in_100():

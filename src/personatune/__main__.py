@@ -1,0 +1,5 @@
+"""``python -m personatune``."""
+
+from personatune.cli import main
+
+main()

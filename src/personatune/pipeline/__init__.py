@@ -1,0 +1,1 @@
+"""The stages of a run in order: what joins data, model, training and evaluation."""

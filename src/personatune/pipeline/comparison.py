@@ -1,0 +1,125 @@
+"""LoRA against conventional full fine-tuning: same data, same order, same batches, to the same held-out loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from personatune.costs.flops import training_flops
+from personatune.costs.meter import MetricsTracker, StageCost, StageMeter
+from personatune.data.processing import PreparedData
+from personatune.errors import UserError
+from personatune.model.backbone import get_model_info
+from personatune.pipeline.models import load_base, load_prompts
+from personatune.pipeline.run import Run
+from personatune.progress import Progress
+from personatune.storage import read_json, write_json
+from personatune.training.sft import HeldOutPoint, SFTResult, SFTTrainer
+from personatune.training.tracking import Tracker
+
+
+def compare_fine_tuning(
+    run: Run,
+    folder: Path,
+    meter: StageMeter,
+    costs: MetricsTracker,
+    progress: Progress,
+    open_tracker: Callable[[int], Tracker],
+) -> dict[str, Any]:
+    """Train every weight until the held-out loss that the run's LoRA reached, and compare what both took.
+
+    The target is one of the losses on LoRA's own held-out curve (``compare.target_evaluation``); LoRA's time is what
+    it had trained until then, full fine-tuning's until it was at or below it. Evaluations are counted on neither
+    side. A side that doesn't reach the target within its steps makes the savings unknown, not large.
+
+    Returns:
+        What ``comparison.json`` holds: ``target_loss``, ``lora`` and ``full`` (wall_seconds, peak_memory_bytes, money,
+        reached, loss, steps, tokens, flops), ``savings`` (time_saved, cost_saved, memory_saved or None) and ``why``.
+    """
+    config = run.config
+    curve = [HeldOutPoint(**point) for point in read_json(run.directory / "sft" / "summary.json")["curve"]]
+    target = _target(curve, config.compare.target_evaluation)
+    data = PreparedData.load(run.folder("prepare"))
+    settings = config.sft.model_copy(
+        update={
+            "learning_rate": config.compare.full_learning_rate,
+            "max_steps": max(1, round(target.step * config.compare.max_steps_ratio)),
+            "epochs": config.sft.epochs * max(1, round(config.compare.max_steps_ratio)),
+            "evaluations": max(1, round(config.sft.evaluations * config.compare.max_steps_ratio)),
+            "samples": 0,
+        }
+    )
+    base = load_base(config)
+    parameters = get_model_info(base).parameters
+    trainer = SFTTrainer(
+        base,
+        load_prompts(config),
+        data.train,
+        data.validation,
+        settings,
+        None,
+        folder,
+        seed=config.seed,
+        target_loss=target.loss,
+        open_tracker=open_tracker,
+        progress=progress,
+        meter=meter,
+    )
+    result = trainer.train()
+    trainer.checkpoints.clear()
+    peaks = {"lora": costs.costs()["sft"].peak_memory_bytes, "full": meter.peak_memory()}
+    lora = StageCost("lora", target.seconds, 0.0, peaks["lora"])
+    full = StageCost("full", result.curve[-1].seconds, 0.0, peaks["full"])
+    reached = result.curve[-1].loss <= target.loss
+    savings = costs.calculate_savings(lora, full)
+    unknown = {"time_saved": None, "cost_saved": None, "memory_saved": savings.memory_saved}
+    known = {name: getattr(savings, name) for name in unknown}
+    comparison: dict[str, Any] = {
+        "target_loss": target.loss,
+        "lora": _side(replace(lora, money=savings.ours.money), target, True, parameters, weights_trained=False),
+        "full": _side(
+            replace(full, money=savings.conventional.money), result.curve[-1], reached, parameters, weights_trained=True
+        ),
+        "savings": known if reached else unknown,
+        "why": None if reached else _not_reached(result, target),
+        "full_learning_rate": settings.learning_rate,
+        "curves": {"lora": [asdict(point) for point in curve], "full": [asdict(point) for point in result.curve]},
+    }
+    meter.add(flops=comparison["full"]["flops"])
+    write_json(folder / "comparison.json", comparison)
+    return comparison
+
+
+def _target(curve: list[HeldOutPoint], evaluation: int | None) -> HeldOutPoint:
+    if evaluation is None:
+        return min(curve, key=lambda point: point.loss)
+    if evaluation >= len(curve):
+        raise UserError(
+            f"compare.target_evaluation = {evaluation}: SFT was evaluated {len(curve) - 1} times after its start; "
+            f"choose 1 to {len(curve) - 1}"
+        )
+    return curve[evaluation]
+
+
+def _side(
+    cost: StageCost, point: HeldOutPoint, reached: bool, parameters: int, *, weights_trained: bool
+) -> dict[str, Any]:
+    return {
+        "wall_seconds": cost.wall_seconds,
+        "peak_memory_bytes": cost.peak_memory_bytes,
+        "money": cost.money,
+        "reached": reached,
+        "loss": point.loss,
+        "steps": point.step,
+        "tokens": point.tokens,
+        "flops": training_flops(parameters, point.tokens, weights_trained=weights_trained),
+    }
+
+
+def _not_reached(result: SFTResult, target: HeldOutPoint) -> str:
+    return (
+        f"full fine-tuning came to a held-out loss of {result.best.loss:.4f}, not to {target.loss:.4f}, "
+        f"in {result.curve[-1].step} steps"
+    )

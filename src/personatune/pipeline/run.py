@@ -1,0 +1,130 @@
+"""A run: its folder, its settings and which stages are done."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from personatune.config import Config, load_config, save_config
+from personatune.costs.meter import MetricsTracker
+from personatune.errors import UserError, did_you_mean
+from personatune.storage import read_jsonl, write_jsonl
+
+STAGES = ("prepare", "baseline", "sft", "preferences", "reward", "ppo", "evaluate", "compare", "report")
+BUILDS_ON: dict[str, tuple[str, ...]] = {
+    "prepare": (),
+    "baseline": ("prepare",),
+    "sft": ("prepare",),
+    "preferences": ("sft",),
+    "reward": ("preferences",),
+    "ppo": ("reward",),
+    "evaluate": ("sft", "ppo"),
+    "compare": ("sft",),
+    "report": ("baseline", "evaluate", "compare"),
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass
+class Run:
+    """One run under ``runs/<name>``. Every stage keeps its files in a folder of its own."""
+
+    directory: Path
+    config: Config
+
+    @classmethod
+    def open(cls, runs: Path, name: str, config: Config | None = None) -> Run:
+        """Open a run, or begin one when ``config`` is given and there is none.
+
+        Raises:
+            UserError: a name that is no plain folder name, no such run, or other settings than it was begun with.
+        """
+        if not _NAME.fullmatch(name):
+            raise UserError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+        directory = runs / name
+        settings = directory / "config.yaml"
+        if settings.is_file():
+            saved = load_config(settings)
+            if config is not None and config != saved:
+                raise UserError(
+                    f"{directory}: this run was begun with other settings ({_first_difference(saved, config)}); "
+                    f"take another --name, or delete the folder to start over"
+                )
+            return cls(directory, saved)
+        if config is None:
+            begun = [path.parent.name for path in runs.glob("*/config.yaml")]
+            hint = did_you_mean(name, begun)
+            raise UserError(f"{directory}: no such run{hint}; start one: personatune run --name {name}")
+        save_config(config, settings)
+        return cls(directory, config)
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    def folder(self, stage: str) -> Path:
+        """Return a stage's folder, made if needed."""
+        folder = self.directory / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def done(self) -> list[str]:
+        """Return the stages that are done, in order."""
+        finished = {row["stage"] for row in self._manifest()}
+        return [stage for stage in STAGES if stage in finished]
+
+    def mark_done(self, stage: str, figures: dict[str, Any]) -> None:
+        """Add a stage's line to the manifest."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = [row for row in self._manifest() if row["stage"] != stage]
+        write_jsonl(self.directory / "manifest.jsonl", [*rows, {"stage": stage, "finished": now, **figures}])
+
+    def require(self, stage: str, *needed: str) -> None:
+        """Check that the stages a stage builds on are done; by default those of `BUILDS_ON`.
+
+        Raises:
+            UserError: one is missing (names the command).
+        """
+        missing = [other for other in needed or BUILDS_ON[stage] if other not in self.done()]
+        if missing:
+            raise UserError(
+                f"{stage} of run {self.name} needs {' and '.join(missing)} first; "
+                f"run: personatune {missing[0]} --run {self.name}"
+            )
+
+    def forget(self, stage: str) -> None:
+        """Delete a stage's files, costs and its line in the manifest, and those of all stages that build on it."""
+        gone = {stage}
+        for later in STAGES:
+            if gone & set(BUILDS_ON[later]):
+                gone.add(later)
+        rows = [row for row in self._manifest() if row["stage"] not in gone]
+        write_jsonl(self.directory / "manifest.jsonl", rows)
+        costs = MetricsTracker(self.directory / "costs.jsonl")
+        for name in gone:
+            costs.forget(name)
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
+    def _manifest(self) -> list[dict[str, Any]]:
+        place = self.directory / "manifest.jsonl"
+        return read_jsonl(place) if place.is_file() else []
+
+
+def _first_difference(saved: Config, wanted: Config) -> str:
+    before, after = _leaves(saved.model_dump(mode="json")), _leaves(wanted.model_dump(mode="json"))
+    key = next(key for key in [*before, *after] if before.get(key) != after.get(key))
+    return f"{key}: {before.get(key)!r}, now {after.get(key)!r}"
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves

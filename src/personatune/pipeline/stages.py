@@ -1,0 +1,285 @@
+"""What each stage of a run does: reads the files of the stages before, writes its own, returns its key figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personatune.costs.flops import training_flops
+from personatune.costs.meter import MetricsTracker, StageMeter
+from personatune.data.preferences import PreferenceGenerator
+from personatune.data.processing import DataProcessor, PreparedData
+from personatune.data.sources import DatasetLoader
+from personatune.dialogue import Context, PreferencePair, Turn
+from personatune.evaluation.suite import TestSet, evaluate_model, make_test_set, probe_scripts
+from personatune.judging.probes import hold_dialogues
+from personatune.model.branches import SplitModel
+from personatune.model.generation import Chatbot, Sampling
+from personatune.model.lora import join_adapters
+from personatune.pipeline.comparison import compare_fine_tuning
+from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
+from personatune.pipeline.run import Run
+from personatune.progress import Progress
+from personatune.report.build import build_report
+from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
+from personatune.training.ppo import PPOTrainer
+from personatune.training.reward import RewardModel, RewardModelTrainer
+from personatune.training.rollouts import POLICY
+from personatune.training.sft import SFTTrainer
+from personatune.training.tracking import Tracker, open_tracker
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage works with."""
+
+    run: Run
+    name: str
+    meter: StageMeter
+    costs: MetricsTracker
+    progress: Progress
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder(self.name)
+
+    def tracker(self, step: int) -> Tracker:
+        """Open where this stage's figures go, resuming at ``step``."""
+        tracking = self.run.config.tracking
+        return open_tracker(self.folder, tracking, run=self.run.name, stage=self.name, resume_step=step)
+
+
+def prepare(stage: Stage) -> dict[str, Any]:
+    """Load, clean and split the dialogues; make sure that the base model is there."""
+    config = stage.run.config
+    with stage.progress.task("Preparing data and model", 3) as task:
+        loader = DatasetLoader(config.data.source, fraction=config.data.fraction, seed=config.seed)
+        loaded = loader.load()
+        task.advance()
+        data = DataProcessor(config.data, config.seed).process(loaded)
+        task.advance()
+        load_prompts(config)
+        load_base(config)
+        task.advance()
+    data.save(stage.folder)
+    return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+
+
+def baseline(stage: Stage) -> dict[str, Any]:
+    """Judge the untouched model."""
+    stage.run.require(stage.name)
+    return _judge(stage, "base", stage.folder / "evaluation.json")
+
+
+def sft(stage: Stage) -> dict[str, Any]:
+    """Fine-tune the base model with LoRA on the training dialogues."""
+    stage.run.require(stage.name)
+    config = stage.run.config
+    data = PreparedData.load(stage.run.folder("prepare"))
+    trainer = SFTTrainer(
+        load_base(config),
+        load_prompts(config),
+        data.train,
+        data.validation,
+        config.sft,
+        config.lora,
+        stage.folder,
+        seed=config.seed,
+        open_tracker=stage.tracker,
+        progress=stage.progress,
+        meter=stage.meter,
+    )
+    result = trainer.train()
+    assert trainer.wrapper is not None  # LoRA settings were given
+    trainer.wrapper.save(stage.folder / "adapter")
+    info = trainer.wrapper.get_model_info()
+    stage.meter.add(flops=training_flops(info.parameters, result.curve[-1].tokens, weights_trained=False))
+    write_json(stage.folder / "summary.json", {**result.to_json(), "model": info.to_json()})
+    trainer.checkpoints.clear()
+    return {"held_out_loss": result.best.loss, "steps": result.curve[-1].step}
+
+
+def preferences(stage: Stage) -> dict[str, Any]:
+    """Make preference pairs and PPO prompts from training personas, test pairs from held-out ones."""
+    stage.run.require(stage.name)
+    config = stage.run.config
+    settings = config.preferences
+    data = PreparedData.load(stage.run.folder("prepare"))
+    sampling = Sampling(settings.max_new_tokens, temperature=1.0)
+    bot = Chatbot(load_model(stage.run, "sft"), load_prompts(config), sampling, seed=config.seed)
+    with stage.progress.task("Preference pairs", settings.pairs + settings.test_pairs) as task:
+        train = PreferenceGenerator(data.train, settings, config.seed, bot.sample)
+        pairs = train.generate(settings.pairs)
+        task.advance(settings.pairs)
+        test_pairs = PreferenceGenerator(data.validation, settings, config.seed, bot.sample).test_set(
+            settings.test_pairs
+        )
+        task.advance(settings.test_pairs)
+    probes = _probe_contexts(data, config.evaluation.turns, config.seed)
+    prompts = train.prompts(settings.ppo_prompts, probes)
+    write_jsonl(stage.folder / "train.jsonl", (pair.to_json() for pair in pairs.pairs))
+    write_jsonl(stage.folder / "test.jsonl", (pair.to_json() for pair in test_pairs.pairs))
+    write_jsonl(stage.folder / "prompts.jsonl", (context.to_json() for context in prompts))
+    write_json(stage.folder / "summary.json", {"train": pairs.to_json(), "test": test_pairs.to_json()})
+    stage.meter.add(tokens_generated=bot.tokens_generated)
+    return {"pairs": len(pairs.pairs), "test_pairs": len(test_pairs.pairs), "prompts": len(prompts)}
+
+
+def reward(stage: Stage) -> dict[str, Any]:
+    """Train the reward model and report whether it deserves trust."""
+    stage.run.require(stage.name)
+    config = stage.run.config
+    pairs, test_pairs = (_read_pairs(stage.run, name) for name in ("train", "test"))
+    model = RewardModel(_split(stage.run), load_prompts(config), seed=config.seed)
+    trainer = RewardModelTrainer(
+        model,
+        config.reward,
+        stage.folder,
+        seed=config.seed,
+        open_tracker=stage.tracker,
+        progress=stage.progress,
+        meter=stage.meter,
+    )
+    trainer.train(pairs)
+    with stage.progress.task("Reward model: held-out pairs", 1) as task:
+        report = trainer.evaluate(test_pairs, config.evaluation.bootstrap_samples)
+        task.advance()
+    model.save(stage.folder / "branch")
+    write_json(stage.folder / "report.json", report)
+    trainer.checkpoints.clear()
+    return {"accuracy": report["accuracy"]["all"]["value"]}
+
+
+def ppo(stage: Stage) -> dict[str, Any]:
+    """Optimise the policy against the reward model, near the reference, under an independent judge's eye."""
+    stage.run.require(stage.name)
+    config = stage.run.config
+    split = _split(stage.run)
+    prompts = load_prompts(config)
+    model = RewardModel(split, prompts, seed=config.seed)
+    model.load(stage.run.folder("reward") / "branch", read_json(stage.run.folder("reward") / "report.json"))
+    rows = read_jsonl(stage.run.folder("preferences") / "prompts.jsonl")
+    trainer = PPOTrainer(
+        split,
+        prompts,
+        model,
+        [Context.from_json(row) for row in rows],
+        config.ppo,
+        stage.folder,
+        judge=_probe_judge(stage, split, prompts),
+        seed=config.seed,
+        open_tracker=stage.tracker,
+        progress=stage.progress,
+        meter=stage.meter,
+    )
+    result = trainer.train()
+    split.save_branch(POLICY, stage.folder / "branch")
+    join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
+    write_json(stage.folder / "summary.json", {**result.to_json(), "kl_budget": config.ppo.kl_budget})
+    trainer.checkpoints.clear()
+    for warning in result.warnings:
+        stage.progress.say(f"PPO: {warning}")
+    summary = result.to_json()
+    return {"updates": summary["updates"], "kl": summary["kl_end"], "stopped": result.stopped}
+
+
+def evaluate(stage: Stage) -> dict[str, Any]:
+    """Judge the SFT model and the PPO model on what the untouched model was judged on."""
+    stage.run.require(stage.name)
+    figures: dict[str, Any] = {}
+    for name in ("sft", "ppo"):
+        target = stage.folder / f"{name}.json"
+        if not target.is_file():  # an interrupted stage goes on with the next model
+            figures[name] = _judge(stage, name, target)["probe_consistency"]
+    return figures
+
+
+def compare(stage: Stage) -> dict[str, Any]:
+    """Train every weight of the base model to the held-out loss that LoRA reached, and compare what it took."""
+    stage.run.require(stage.name)
+    comparison = compare_fine_tuning(stage.run, stage.folder, stage.meter, stage.costs, stage.progress, stage.tracker)
+    return dict(comparison["savings"])
+
+
+def report(stage: Stage) -> dict[str, Any]:
+    """Write report.json, report.md and report.html from what the other stages left."""
+    stage.run.require(stage.name, "baseline")
+    with stage.progress.task("Report", 1) as task:
+        paths = build_report(stage.run.directory)
+        task.advance()
+    return {"report": paths.html.name}
+
+
+STAGE_FUNCTIONS: dict[str, Callable[[Stage], dict[str, Any]]] = {
+    "prepare": prepare,
+    "baseline": baseline,
+    "sft": sft,
+    "preferences": preferences,
+    "reward": reward,
+    "ppo": ppo,
+    "evaluate": evaluate,
+    "compare": compare,
+    "report": report,
+}
+
+
+def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
+    config = stage.run.config
+    tests = _test_set(stage.run)
+    result = evaluate_model(
+        name,
+        load_model(stage.run, name),
+        load_prompts(config),
+        tests,
+        config.evaluation,
+        seed=config.seed,
+        progress=stage.progress,
+        meter=stage.meter,
+    )
+    write_json(target, result)
+    return {"probe_consistency": result["metrics"]["probe_consistency"]["value"]}
+
+
+def _test_set(run: Run) -> TestSet:
+    data = PreparedData.load(run.folder("prepare"))
+    return make_test_set(data.test, run.config.evaluation, run.config.seed)
+
+
+def _split(run: Run) -> SplitModel:
+    """Return the merged SFT model as the backbone of the branches."""
+    return SplitModel(load_model(run, "sft"), run.config.branch)
+
+
+def _read_pairs(run: Run, name: str) -> list[PreferencePair]:
+    rows = read_jsonl(run.folder("preferences") / f"{name}.jsonl")
+    return [PreferencePair.from_json(row) for row in rows]
+
+
+def _probe_contexts(data: PreparedData, turns: int, seed: int) -> list[Context]:
+    """Return the probe questions of training personas as contexts of one turn."""
+    scripts = probe_scripts(data.train, len(data.train), turns, seed)
+    return [
+        Context(script.persona, (Turn("partner", line),))
+        for script in scripts
+        for line, probe in script.lines
+        if probe is not None
+    ]
+
+
+def _probe_judge(stage: Stage, split: SplitModel, prompts: Any) -> Callable[[], float]:
+    """Return the independent judge: probe consistency of the policy on personas of the validation split."""
+    config = stage.run.config
+    data = PreparedData.load(stage.run.folder("prepare"))
+    scripts = probe_scripts(data.validation, config.ppo.judge_personas, config.evaluation.turns, config.seed)
+    sampling = Sampling(config.evaluation.max_new_tokens)
+    bot = Chatbot(split.backbone, prompts, sampling, batch_size=config.evaluation.batch_size)
+
+    def judge() -> float:
+        with split.active(POLICY):
+            dialogues = hold_dialogues(scripts, bot)
+        verdicts = [verdict for dialogue in dialogues for verdict in dialogue.verdicts if verdict]
+        return sum(verdict == "consistent" for verdict in verdicts) / len(verdicts)
+
+    return judge
