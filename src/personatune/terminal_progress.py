@@ -107,6 +107,7 @@ class _LineTask:
         self._done = 0.0
         self._figures: dict[str, float] = {}
         self._begin = self._printed = time.monotonic()
+        self._last_line = ""
 
     def advance(self, steps: float = 1, **figures: float) -> None:
         self._done += steps
@@ -123,7 +124,9 @@ class _LineTask:
         share = min(self._done / self._total, 1.0) if self._total > 0 else 1.0
         left = f", {_clock(elapsed * (1 - share) / share)} left" if 0 < share < 1 else ""
         line = f"{self._description}  {share:4.0%}  {_clock(elapsed)} elapsed{left}  {_shown(self._figures)}"
-        print(line.rstrip(), file=self._stream, flush=True)
+        if line != self._last_line:  # the last step may just have been printed
+            print(line.rstrip(), file=self._stream, flush=True)
+            self._last_line = line
 
 
 def _shown(figures: dict[str, float]) -> str:

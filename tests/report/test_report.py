@@ -204,6 +204,7 @@ def test_a_reward_model_whose_interval_reaches_chance_misses(run_dir: Path) -> N
     ("change", "value", "met"),
     [
         ({"lora": {"reached": False}}, None, None),
+        ({"full": {"reached": False}, "why": "stopped at 1.9"}, None, None),
         ({"savings": {"cost_saved": None}}, None, None),
         ({"savings": {"cost_saved": -0.25}}, -0.25, False),
     ],

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from personatune.dialogue import Persona
-from personatune.intervals import Estimate, bootstrap
 from personatune.evaluation.quality import tokens
+from personatune.intervals import Estimate, bootstrap
 from personatune.judging.keywords import (
     Verdict,
     contradicted_traits,

@@ -79,16 +79,15 @@ def _saved(name: str, target: float, key: str, evidence: Mapping[str, Any]) -> d
     comparison = evidence["comparison"]
     if comparison is None:
         return _goal(name, "≥", target, "share", None, None, evidence["missing"]["comparison"])
-    if comparison.get("lora", {}).get("reached") is False:
-        why = "LoRA did not reach the target loss, so there is nothing to compare"
-        return _goal(name, "≥", target, "share", None, None, why)
+    for side, words in (("lora", "LoRA"), ("full", "full fine-tuning")):
+        if comparison.get(side, {}).get("reached") is False:
+            why = comparison.get("why") or f"{words} did not reach the target loss, so there is nothing to compare"
+            return _goal(name, "≥", target, "share", None, None, why)
     value = (comparison.get("savings") or {}).get(key)
     if value is None:
-        return _goal(name, "≥", target, "share", None, None, f"the comparison holds no {key}")
-    known: str | None = None
-    if comparison.get("full", {}).get("reached") is False:
-        known = "full fine-tuning stopped before the target loss: it saved at least this much"
-    return _goal(name, "≥", target, "share", {"value": value}, value >= target, known)
+        why = comparison.get("why") or f"the comparison holds no {key}"
+        return _goal(name, "≥", target, "share", None, None, why)
+    return _goal(name, "≥", target, "share", {"value": value}, value >= target)
 
 
 def _heldout_loss(evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,11 +112,13 @@ def comparison_table(report: Mapping[str, Any]) -> Table:
     comparison, title = report["comparison"], "LoRA against full fine-tuning, to the same held-out loss"
     if comparison is None:
         return Table(title, missing=report["missing"]["comparison"])
+    # The comparison is priced from the same table as the stages.
+    currency = (report["costs"].get("total") or {}).get("currency")
     sides = {name: comparison.get(name) or {} for name in ("lora", "full")}
     shown: dict[str, Callable[[Any], str]] = {
         "wall_seconds": duration_text,
         "peak_memory_bytes": memory_text,
-        "money": lambda value: money_text(value, comparison.get("currency")),
+        "money": lambda value: money_text(value, currency),
         "loss": value_text,
         "reached": lambda value: "yes" if value else "no",
     }
@@ -131,6 +133,7 @@ def comparison_table(report: Mapping[str, Any]) -> Table:
             rows.append((_words(key), "", "", "not measured" if value is None else value_text(value, "share")))
     target = comparison.get("target_loss")
     note = None if target is None else f"Target: a held-out loss of {value_text(target)}. A negative share was lost."
+    note = " ".join(text for text in (note, comparison.get("why")) if text) or None
     return Table(title, ("", "LoRA", "full fine-tuning", "saved"), rows, note=note)
 
 
