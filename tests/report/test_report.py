@@ -11,27 +11,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tiny_run import write_tiny_run
 
 from personatune.errors import UserError
 from personatune.report.build import ReportPaths, build_report, collect_report
 from personatune.report.evidence import read_curves
 from personatune.report.table import print_summary
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    write_tiny_run(tmp_path / "tiny")
-    return tmp_path / "tiny"
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
-    """The report of the complete run, built once: drawing takes a second."""
-    run = tmp_path_factory.mktemp("complete") / "tiny"
-    write_tiny_run(run)
-    return build_report(run)
-
 
 SCRIPT = '<script>alert("x")</script>'
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from personatune.config import load_config, save_config
+from personatune.report.build import ReportPaths, build_report
 
 GIB = 2**30
 HOSTILE = '<script>alert("x")</script> | [bold]&'
@@ -78,3 +81,17 @@ def write_tiny_run(run: Path) -> None:
     write(run / "compare/comparison.json", comparison)
     ledger = [segment("sft", 100.0, 2.0), segment("ppo", 200.0, 3.5), segment("sft", 25.0, 2.5)]
     write(run / "costs.jsonl", "".join(json.dumps(row) + "\n" for row in ledger))
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    write_tiny_run(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+    """The report of the complete run, built once: drawing takes a second."""
+    run = tmp_path_factory.mktemp("complete") / "tiny"
+    write_tiny_run(run)
+    return build_report(run)
