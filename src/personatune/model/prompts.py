@@ -143,9 +143,19 @@ class PromptFormat(ABC):
 class ChatPrompt(PromptFormat):
     """The model's own chat template: persona as system message, partner as user, persona speaker as assistant."""
 
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        super().__init__(tokenizer, max_length)
+        before, after = self._around_a_reply()
+        # Some templates (Mistral, Llama 2) write blanks around a reply. They are the reply's, as they are when a model
+        # generates it: a prompt ends without them.
+        self._lead = before[len(before.rstrip(" ")) :]
+        self._tail = after[: len(after) - len(after.lstrip(" "))]
+
+    def encode_reply(self, text: str) -> list[int]:
+        return [*self._encode(self._lead + text + self._tail, structure=False), self.stop_ids[0]]
+
     def _find_stop_ids(self) -> tuple[int, ...]:
-        structure = self._structure([("system", "s"), ("user", "u"), ("assistant", "a")], reply_follows=False)
-        after_reply = self._encode(structure[-1], structure=True)
+        after_reply = self._encode(self._around_a_reply()[1].lstrip(" "), structure=True)
         ends = [token for token in after_reply[:1] if token in self.tokenizer.all_special_ids]
         if self.tokenizer.eos_token_id is not None and self.tokenizer.eos_token_id not in ends:
             ends.append(self.tokenizer.eos_token_id)
@@ -156,16 +166,28 @@ class ChatPrompt(PromptFormat):
         roles += [("assistant" if turn.speaker == "self" else "user", turn.text.strip()) for turn in turns]
         structure = self._structure(roles, reply_follows=reply_follows)
         pieces = [_Piece(structure[0], structure=True)]
-        stop = str(self.tokenizer.convert_ids_to_tokens(self.stop_ids[0]))
+        end = self._tail + str(self.tokenizer.convert_ids_to_tokens(self.stop_ids[0]))
         for index, (role, text) in enumerate(roles):
             after = structure[index + 1]
-            own = index - 1 if role == "assistant" else None
-            pieces.append(_Piece(text, structure=False, turn=own))
-            if own is not None and after.startswith(stop):  # the end marker is part of the reply
-                pieces.append(_Piece(stop, structure=True, turn=own))
-                after = after.removeprefix(stop)
+            if index + 1 < len(roles) and roles[index + 1][0] == "assistant":
+                after = after.removesuffix(self._lead)
+            if role != "assistant":
+                pieces += [_Piece(text, structure=False), _Piece(after, structure=True)]
+                continue
+            own = index - 1
+            if after.startswith(end):  # the end marker is part of the reply
+                pieces.append(_Piece(self._lead + text + self._tail, structure=False, turn=own))
+                pieces.append(_Piece(end.removeprefix(self._tail), structure=True, turn=own))
+                after = after.removeprefix(end)
+            else:
+                pieces.append(_Piece(self._lead + text, structure=False, turn=own))
             pieces.append(_Piece(after, structure=True))
         return pieces
+
+    def _around_a_reply(self) -> tuple[str, str]:
+        """Return what the template writes between the partner's line and a reply, and after the reply."""
+        structure = self._structure([("system", "s"), ("user", "u"), ("assistant", "a")], reply_follows=False)
+        return structure[2], structure[3]
 
     def _structure(self, roles: Sequence[tuple[str, str]], *, reply_follows: bool) -> list[str]:
         """Return the template's text before, between and after the contents of the messages.
