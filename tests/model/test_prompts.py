@@ -1,4 +1,4 @@
-"""Prompts: what training sees is what generation sees, the loss falls on own turns, and nobody can forge a control token."""
+"""Prompts: what training sees is what generation sees, the loss falls on own turns, and control tokens can't be forged."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ STRICT_TEMPLATE = (
     "{% if message['role'] == 'user' %}[INST] {% if loop.first and system %}{{ system + '\n\n' }}{% endif %}"
     "{{ message['content'] }} [/INST]{% else %} {{ message['content'] }}<|im_end|>{% endif %}{% endfor %}"
 )
+# Llama 2's way: blanks on both sides of a reply.
+BLANKS_TEMPLATE = STRICT_TEMPLATE.replace("{{ message['content'] }}<|im_end|>", "{{ message['content'] }} <|im_end|>")
 NO_SYSTEM_TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<|im_end|>' }}{% endfor %}"
@@ -49,11 +51,13 @@ NO_SYSTEM_TEMPLATE = (
 DEAF_TEMPLATE = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}<|im_end|>{% endif %}{% endfor %}"
 
 
-@pytest.fixture(params=["chat", "strict", "tagged"])
+@pytest.fixture(params=["chat", "strict", "blanks", "tagged"])
 def prompts(request: pytest.FixtureRequest, tiny: TinyModels) -> PromptFormat:
     if request.param == "tagged":
         return TaggedPrompt(tiny.tokenizer(None), 512)
-    return ChatPrompt(tiny.tokenizer(STRICT_TEMPLATE) if request.param == "strict" else tiny.tokenizer(), 512)
+    if request.param == "chat":
+        return ChatPrompt(tiny.tokenizer(), 512)
+    return ChatPrompt(tiny.tokenizer({"strict": STRICT_TEMPLATE, "blanks": BLANKS_TEMPLATE}[request.param]), 512)
 
 
 speech = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -260,7 +264,7 @@ def test_a_persona_longer_than_the_context_is_a_users_error(prompts: PromptForma
     persona = Persona(tuple(f"I own a very large collection of {i} stamps." for i in range(20)))
     with pytest.raises(UserError, match=r"persona of 20 sentences.*model.max_length is 64; shorten the persona"):
         prompts.encode_prompt(Context(persona, TURNS[:1]))
-    with pytest.raises(UserError, match="model.max_length is 64"):
+    with pytest.raises(UserError, match=r"model\.max_length is 64"):
         prompts.encode_dialogue(as_perspective(TURNS, persona), [1.0] * 4)
 
 
