@@ -186,37 +186,32 @@ class SplitModel:
         """Load a saved branch into one added under ``name``, head included, and verify that it is what was saved.
 
         Raises:
-            UserError: no branch there, it has no head where one is needed, or it belongs to another backbone.
+            UserError: no branch there, a file is damaged or missing, or it belongs to another backbone.
         """
-        from safetensors.torch import load_file
-
         weights_file = folder / "adapter_model.safetensors"
         if not weights_file.is_file():
             raise UserError(f"{folder}: no adapter_model.safetensors in this folder, so it holds no branch")
-        saved = load_file(weights_file)
-        state = self.branch_tensors(name, with_head=False)
-        renamed = {key.removeprefix("base_model.model."): value for key, value in saved.items()}
-        if {key: tuple(value.shape) for key, value in renamed.items()} != {k: tuple(v.shape) for k, v in state.items()}:
+        saved = {key.removeprefix("base_model.model."): value for key, value in _read_tensors(weights_file).items()}
+        if name in self.heads:
+            if not (folder / _HEAD_FILE).is_file():
+                raise UserError(f"{folder}: {_HEAD_FILE} is missing; delete the folder to train the branch again")
+            saved |= {f"head.{key}": value for key, value in _read_tensors(folder / _HEAD_FILE).items()}
+        state = self.branch_tensors(name)
+        if {key: value.shape for key, value in saved.items()} != {key: value.shape for key, value in state.items()}:
             raise UserError(
                 f"{folder}: this branch was made for another backbone or other branch settings; "
                 f"delete the stage's folder to train it again"
             )
-        if name in self.heads:
-            if not (folder / _HEAD_FILE).is_file():
-                raise UserError(f"{folder}: {_HEAD_FILE} is missing; delete the folder to train the branch again")
-            self.heads[name].load_state_dict(load_file(folder / _HEAD_FILE))
-        with torch.no_grad():
-            for key, value in renamed.items():
-                state[key].copy_(value)
+        self.restore_branch(name, saved)
 
-    def branch_tensors(self, name: str, *, with_head: bool = True) -> dict[str, Tensor]:
+    def branch_tensors(self, name: str) -> dict[str, Tensor]:
         """Return a branch's weights by name (PEFT's names without the branch), for checkpoints; not copies."""
         tensors = {
             key.replace(f".{name}.", "."): weight.data
             for key, weight in self.backbone.named_parameters()
             if f".{name}." in key
         }
-        if with_head and name in self.heads:
+        if name in self.heads:
             tensors |= {f"head.{key}": value for key, value in self.heads[name].state_dict().items()}
         return tensors
 
@@ -258,6 +253,16 @@ class SplitModel:
             return False  # an architecture whose layers take or give something else: it runs whole
         seen = mask.bool()
         return bool(torch.allclose(halves[seen], whole[seen], rtol=1e-3, atol=1e-3))
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise UserError(f"{file}: damaged ({error}); delete its folder to train the branch again") from error
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

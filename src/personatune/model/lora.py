@@ -122,8 +122,14 @@ def branch_config(base: PreTrainedModel, layers: nn.ModuleList, branch: BranchCo
 
     inside = set(layers.modules())
     linear = (nn.Linear, Conv1D)
-    targets = [name for name, module in base.named_modules() if module in inside and isinstance(module, linear)]
-    return PeftLoraConfig(r=branch.rank, lora_alpha=branch.alpha, target_modules=targets, task_type="CAUSAL_LM")
+    targets = {name: module for name, module in base.named_modules() if module in inside and isinstance(module, linear)}
+    return PeftLoraConfig(
+        r=branch.rank,
+        lora_alpha=branch.alpha,
+        target_modules=list(targets),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in targets.values()),  # GPT-2 stores them transposed
+        task_type="CAUSAL_LM",
+    )
 
 
 def top_layers(branch: BranchConfig, available: int) -> int:
