@@ -1,4 +1,4 @@
-"""Prompts: what training sees is what generation sees, the loss falls on own turns, and control tokens can't be forged."""
+"""Prompts: what training sees is what generation sees, the loss falls on own turns, control tokens can't be forged."""
 
 from __future__ import annotations
 
