@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,13 +133,25 @@ class DataProcessor:
         return dataclasses.replace(view, turns=turns[start : start + length])
 
     def _richest(self, views: list[Perspective], counts: Counter[str]) -> list[Perspective]:
+        """Keep ``max_dialogues``: of every persona the densest view first, then the second densest of each, and so on.
+
+        Density is persona turns per word, so that time goes into what teaches; going round the personas keeps a few
+        talkative speakers from filling the set.
+        """
         limit = self.config.max_dialogues
         if limit is None or len(views) <= limit:
             return views
         counts["dropped: beyond max_dialogues"] += len(views) - limit
         draw = random.Random(self.seed)
-        ranked = sorted(views, key=lambda view: (-sum(persona_turns(view)), draw.random()))
-        return ranked[:limit]
+        by_persona: dict[frozenset[str], list[tuple[float, float, Perspective]]] = defaultdict(list)
+        for view in views:
+            by_persona[frozenset(view.persona.traits)].append((-_density(view), draw.random(), view))
+        ranked = [
+            (place, density, tie, view)
+            for entries in by_persona.values()
+            for place, (density, tie, view) in enumerate(sorted(entries, key=lambda entry: entry[:2]))
+        ]
+        return [view for *_, view in sorted(ranked, key=lambda entry: entry[:3])[:limit]]
 
     def _nothing_left(self, loaded: LoadedData, counts: Counter[str]) -> str:
         losses = ", ".join(
@@ -155,3 +167,9 @@ class DataProcessor:
             f"{loaded.source}: none of {len(loaded.dialogues)} dialogues is left for training ({losses or 'held out'})"
             "; give more dialogues, or lower data.min_traits, data.validation_share and data.test_share"
         )
+
+
+def _density(view: Perspective) -> float:
+    """Return persona turns per word of the training sequence, the persona's own words included."""
+    length = sum(len(text.split()) for text in (*view.persona.traits, *(turn.text for turn in view.turns)))
+    return sum(persona_turns(view)) / length

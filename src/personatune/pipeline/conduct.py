@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Sequence
+from contextlib import suppress
 
 from personatune.costs.meter import MetricsTracker, measure_matmul_peak
 from personatune.costs.savings import PriceTable
@@ -33,8 +35,15 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress) -> list[str]:
             meter.add(bytes_stored=sum(f.stat().st_size for f in run.folder(name).rglob("*") if f.is_file()))
         run.mark_done(name, figures)
         ran.append(name)
-        gc.collect()  # a stage's model is gone before the next one loads its own
+        _release_memory()
     return ran
+
+
+def _release_memory() -> None:
+    """Give a finished stage's memory back, so that the peak of the next one is its own."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc keeps freed pages unless told otherwise; others have no such call
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _matmul_peak(run: Run) -> float:
