@@ -119,14 +119,16 @@ class Chatbot:
         """Yield the reply to one context in pieces of text as they are generated."""
         prompt = self.prompts.encode_prompt(context, self.sampling.max_new_tokens)
         ids: list[int] = []
-        shown = ""
+        shown = text = ""
         options: dict[str, Any] = {"replies_per_prompt": 1, "generator": self._generator}
         for step in _decode(self.model, [prompt], self.prompts.stop_ids, self.sampling, **options):
             ids += [token for _, token, _ in step]
             text = self.prompts.decode_reply(ids)
-            if not text.endswith("\ufffd"):  # half of a character: wait for the rest
+            if not text.endswith(("\ufffd", "\\")):  # half of a character or of an escape: wait for the rest
                 yield text.removeprefix(shown)
                 shown = text
+        if text != shown:  # the rest never came
+            yield text.removeprefix(shown)
 
 
 def _decode(
