@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from personatune.config import BranchConfig
 from personatune.errors import UserError
-from personatune.model.lora import branch_config, save_adapter, top_layers
+from personatune.model.lora import branch_config, read_tensors, save_adapter, top_layers
 from personatune.storage import replacing
 
 if TYPE_CHECKING:
@@ -188,14 +188,10 @@ class SplitModel:
         Raises:
             UserError: no branch there, a file is damaged or missing, or it belongs to another backbone.
         """
-        weights_file = folder / "adapter_model.safetensors"
-        if not weights_file.is_file():
-            raise UserError(f"{folder}: no adapter_model.safetensors in this folder, so it holds no branch")
-        saved = {key.removeprefix("base_model.model."): value for key, value in _read_tensors(weights_file).items()}
+        weights = read_tensors(folder / "adapter_model.safetensors")
+        saved = {key.removeprefix("base_model.model."): value for key, value in weights.items()}
         if name in self.heads:
-            if not (folder / _HEAD_FILE).is_file():
-                raise UserError(f"{folder}: {_HEAD_FILE} is missing; delete the folder to train the branch again")
-            saved |= {f"head.{key}": value for key, value in _read_tensors(folder / _HEAD_FILE).items()}
+            saved |= {f"head.{key}": value for key, value in read_tensors(folder / _HEAD_FILE).items()}
         state = self.branch_tensors(name)
         if {key: value.shape for key, value in saved.items()} != {key: value.shape for key, value in state.items()}:
             raise UserError(
@@ -253,16 +249,6 @@ class SplitModel:
             return False  # an architecture whose layers take or give something else: it runs whole
         seen = mask.bool()
         return bool(torch.allclose(halves[seen], whole[seen], rtol=1e-3, atol=1e-3))
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise UserError(f"{file}: damaged ({error}); delete its folder to train the branch again") from error
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

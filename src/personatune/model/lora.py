@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,21 +87,56 @@ def load_adapter(base: PreTrainedModel, adapter: Path, *, trainable: bool = Fals
     """Attach the adapter saved in a folder to its base model.
 
     Raises:
-        UserError: no adapter there, or its shapes don't fit this base.
+        UserError: no adapter there, a damaged one, or its layers and shapes aren't those of this base.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     if not (adapter / "adapter_config.json").is_file():
         raise UserError(f"{adapter}: no adapter_config.json in this folder, so it holds no adapter")
+    read_json(adapter / "adapter_config.json")  # a damaged one is told here
+    saved = _lora_names(read_tensors(adapter / "adapter_model.safetensors"))
     try:
-        return PeftModel.from_pretrained(base, str(adapter), is_trainable=trainable)
-    except (RuntimeError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT only warns of weights without a place; below they are an error
+            model = PeftModel.from_pretrained(base, str(adapter), is_trainable=trainable)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = next((line for line in lines if "size mismatch" in line), lines[0])[:160]
-        raise UserError(
-            f"{adapter}: this adapter was made for another base than {base.config.model_type} "
-            f"with {base.config.num_hidden_layers} layers of width {base.config.hidden_size} ({reason})"
-        ) from error
+        reason = next((line for line in lines if "size mismatch" in line), lines[0])
+        raise _for_another_base(adapter, base, reason) from error
+    expected = _lora_names(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if saved != expected:
+        odd = sorted(saved ^ expected)
+        raise _for_another_base(adapter, base, f"{len(odd)} weights without a counterpart, as {odd[0]}")
+    return model
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.is_file():
+        raise UserError(f"{file.parent}: no {file.name} in this folder; delete the folder to have it made again")
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise UserError(f"{file}: damaged ({error}); delete its folder to have it made again") from error
+
+
+def _lora_names(tensors: Iterable[str]) -> set[str]:
+    return {name for name in tensors if ".lora_" in name}
+
+
+def _for_another_base(adapter: Path, base: PreTrainedModel, reason: str) -> UserError:
+    config = base.config
+    return UserError(
+        f"{adapter}: this adapter was made for another base than {config.model_type} "
+        f"with {config.num_hidden_layers} layers of width {config.hidden_size} ({reason[:160]})"
+    )
 
 
 def save_adapter(model: PeftModel, target: Path, adapter: str = "default") -> None:
@@ -151,10 +187,10 @@ def join_adapters(first: Path, second: Path, target: Path) -> None:
     Two low-rank updates add up: ``s₁B₁A₁ + s₂B₂A₂ = [s₁B₁ s₂B₂] [A₁; A₂]``. The scalings go into B, so the joined
     adapter has scaling 1. Layers that only one of the two changes are padded with zeros to the common rank.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     configs = [read_json(folder / "adapter_config.json") for folder in (first, second)]
-    weights = [load_file(folder / "adapter_model.safetensors") for folder in (first, second)]
+    weights = [read_tensors(folder / "adapter_model.safetensors") for folder in (first, second)]
     ranks = [int(config["r"]) for config in configs]
     modules = sorted({name.rsplit(".lora_", 1)[0] for tensors in weights for name in tensors})
     joined: dict[str, Tensor] = {}
