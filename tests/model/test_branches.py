@@ -236,7 +236,7 @@ def _truncated(name: str) -> Any:
     ("damage", "message"),
     [
         (shutil.rmtree, r"saved: no adapter_model\.safetensors"),
-        (_without("head.safetensors"), r"saved: head\.safetensors is missing"),
+        (_without("head.safetensors"), r"saved: no head\.safetensors"),
         (_truncated("adapter_model.safetensors"), r"adapter_model\.safetensors: damaged"),
         (_truncated("head.safetensors"), r"head\.safetensors: damaged"),
     ],
