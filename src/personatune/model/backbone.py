@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,7 +54,7 @@ def load_base_model(
         quantization: "nf4" loads 4-bit NormalFloat weights through bitsandbytes (QLoRA, arXiv 2305.14314).
 
     Raises:
-        UserError: no such model, no config in the folder, or a part that isn't installed.
+        UserError: no such model, no config in the folder, weights that don't fit it, or a part that isn't installed.
     """
     from transformers import AutoModelForCausalLM
 
@@ -63,7 +62,12 @@ def load_base_model(
     options: dict[str, Any] = {"dtype": _dtype(dtype)}
     if quantization == "nf4":
         options["quantization_config"] = _nf4(options["dtype"])
-    model = _from_pretrained(AutoModelForCausalLM, place, source, revision, **options)
+    # Weights that are missing or of another shape would be drawn at random with no more than a warning.
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, found = _from_pretrained(AutoModelForCausalLM, place, source, revision, **options)
+    wrong = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
+    if wrong:
+        raise UserError(f"{source}: {len(wrong)} weights are missing or don't fit its config.json, as {wrong[0]}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if quantization == "none":
         model = model.to(device)
@@ -192,12 +196,14 @@ def _nf4(compute_dtype: torch.dtype) -> Any:
 
 
 def _from_pretrained(auto: Any, place: str, source: str, revision: str | None, **options: Any) -> Any:
+    from safetensors import SafetensorError
+
     local = Path(place).is_dir()
     try:
         return auto.from_pretrained(
             place, revision=revision, local_files_only=local, trust_remote_code=False, **options
         )
-    except (OSError, ValueError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         way_out = "check the folder" if local else "check the id and the network, or give a local folder"
         raise UserError(f"{source}: can't be loaded ({reason}); {way_out}") from error
