@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +100,6 @@ class SFTTrainer:
         progress: Progress | None = None,
         meter: StageMeter | None = None,
     ) -> None:
-        if not train or not validation:
-            raise UserError(f"SFT needs training and held-out dialogues, found {len(train)} and {len(validation)}")
         self.config = config
         self.prompts = prompts
         self.seed = seed
@@ -113,7 +112,14 @@ class SFTTrainer:
         self.base = base
         self.train_set = encode_dialogues(prompts, train, config)
         self.validation_set = encode_dialogues(prompts, validation[: config.validation_dialogues], config)
-        self.sample_contexts = [next(perspective.replies()) for perspective in validation[: config.samples]]
+        if not self.train_set or not self.validation_set:
+            raise UserError(
+                f"SFT needs training and held-out dialogues with a turn that has a loss, found {len(self.train_set)} "
+                f"of {len(train)} and {len(self.validation_set)} of {len(validation)}; give more data or raise "
+                f"sft.other_turn_weight"
+            )
+        answers = (next(perspective.replies(), None) for perspective in validation)
+        self.sample_contexts = list(islice((answer for answer in answers if answer), config.samples))
         self.parameters: list[nn.Parameter] = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -139,6 +145,7 @@ class SFTTrainer:
             task.advance(step)
             if not result.curve:
                 self._evaluate(result, HeldOutPoint(0, 0, 0.0, math.nan), tracker, task)
+                self._save(result, 0, 0.0, 0, best=True)  # training may only harm
             while step < self.total_steps and not self._finished(result):
                 started = time.perf_counter()
                 batch = self._batch(step)
