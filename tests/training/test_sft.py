@@ -1,0 +1,281 @@
+"""Fine-tuning: it learns, it stops for a reason, and an interrupt changes nothing about where it arrives."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from personatune.config import LoraConfig, SFTConfig
+from personatune.dialogue import Persona, Perspective, Turn
+from personatune.errors import UserError
+from personatune.training.sft import SFTTrainer, encode_dialogues, held_out_loss
+
+if TYPE_CHECKING:
+    from tests.conftest import HandMadeDialogues, TinyModels
+
+LORA = LoraConfig(rank=8, alpha=16)
+
+
+class Watching:
+    """A tracker that keeps what it gets, and presses Ctrl-C when a step is logged."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.interrupt_at = interrupt_at
+        self.rows: list[tuple[int, str, float]] = []
+        self.shown: list[Mapping[str, str]] = []
+        self.closed = False
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self.rows += [(step, name, value) for name, value in metrics.items()]
+        if step == self.interrupt_at and "train_loss" in metrics:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
+        self.shown += rows
+
+    def close(self) -> None:
+        self.closed = True
+
+    def curve(self, name: str) -> list[tuple[int, float]]:
+        return [(step, value) for step, key, value in self.rows if key == name]
+
+
+def settings(**changes: Any) -> SFTConfig:
+    defaults: dict[str, Any] = {
+        "learning_rate": 1e-2, "epochs": 2, "batch_size": 4, "evaluations": 4, "samples": 0, "validation_dialogues": 6
+    }  # fmt: skip
+    return SFTConfig(**{**defaults, **changes})
+
+
+class Bench:
+    """Makes trainers on the same tiny model and the same dialogues."""
+
+    def __init__(self, tiny: TinyModels, dialogues: type[HandMadeDialogues]) -> None:
+        self.tiny = tiny
+        self.train = dialogues.perspectives(16, seed=1)
+        self.validation = dialogues.perspectives(6, seed=2)
+
+    def trainer(
+        self,
+        directory: Path,
+        *,
+        family: str = "llama",
+        lora: LoraConfig | None = LORA,
+        tracker: Watching | None = None,
+        config: SFTConfig | None = None,
+        **options: Any,
+    ) -> SFTTrainer:
+        kept = tracker or Watching()
+        return SFTTrainer(
+            options.pop("base", None) or self.tiny.model(family, layers=2, spread=0.05),
+            self.tiny.prompts(),
+            options.pop("train", self.train),
+            options.pop("validation", self.validation),
+            config or settings(),
+            lora,
+            directory,
+            open_tracker=lambda _step: kept,
+            **options,
+        )
+
+
+@pytest.fixture
+def bench(tiny: TinyModels, dialogues: type[HandMadeDialogues]) -> Bench:
+    return Bench(tiny, dialogues)
+
+
+def weights(trainer: SFTTrainer) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
+
+
+def test_the_held_out_loss_falls_and_the_best_weights_are_left(bench: Bench, tmp_path: Path) -> None:
+    trainer = bench.trainer(tmp_path, config=settings(epochs=6))
+    result = trainer.train()
+    losses = [point.loss for point in result.curve]
+    assert losses[-1] < losses[0] - 0.5
+    assert [point.step for point in result.curve] == [0, 6, 12, 18, 24]
+    assert result.stopped == "all steps done"
+    left = held_out_loss(trainer.base, trainer.validation_set, trainer.prompts.pad_id)
+    assert left == pytest.approx(result.best.loss, abs=1e-5)
+    assert not trainer.model.training
+
+
+def test_time_and_tokens_grow_along_the_curve(bench: Bench, tmp_path: Path) -> None:
+    trainer = bench.trainer(tmp_path)
+    result = trainer.train()
+    assert [point.tokens for point in result.curve] == sorted({point.tokens for point in result.curve})
+    assert result.curve[-1].tokens == 2 * sum(len(dialogue.input_ids) for dialogue in trainer.train_set)
+    assert [point.seconds for point in result.curve] == sorted({point.seconds for point in result.curve})
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # GPT-2 draws dropout: its generator must be resumed too
+@pytest.mark.parametrize("interrupt_at", [1, 3, 4, 7, 8])
+def test_an_interrupted_run_arrives_at_the_weights_of_an_uninterrupted_one_bit_for_bit(
+    bench: Bench, tmp_path: Path, family: str, interrupt_at: int
+) -> None:
+    torch.manual_seed(3)
+    whole = bench.trainer(tmp_path / "whole", family=family)
+    expected = whole.train()
+    torch.manual_seed(3)
+    with pytest.raises(KeyboardInterrupt):
+        bench.trainer(tmp_path / "parts", family=family, tracker=Watching(interrupt_at)).train()
+    torch.manual_seed(99)  # another process draws something else
+    resumed = bench.trainer(tmp_path / "parts", family=family)
+    result = resumed.train()
+    for name, weight in weights(resumed).items():
+        assert torch.equal(weight, weights(whole)[name]), name
+    assert [(p.step, p.tokens, p.loss) for p in result.curve] == [(p.step, p.tokens, p.loss) for p in expected.curve]
+    assert result.curve[-1].seconds > 0
+
+
+def test_a_resumed_run_repeats_no_step(bench: Bench, tmp_path: Path) -> None:
+    first, second = Watching(3), Watching()
+    with pytest.raises(KeyboardInterrupt):
+        bench.trainer(tmp_path, tracker=first).train()
+    bench.trainer(tmp_path, tracker=second).train()
+    assert [step for step, _ in first.curve("train_loss")] == [1, 2, 3]
+    assert [step for step, _ in second.curve("train_loss")] == [4, 5, 6, 7, 8]
+    assert first.closed
+    assert second.closed
+
+
+def test_a_finished_run_trains_nothing_when_it_is_called_again(bench: Bench, tmp_path: Path) -> None:
+    done = bench.trainer(tmp_path)
+    expected = done.train()
+    again = Watching()
+    trainer = bench.trainer(tmp_path, tracker=again)
+    assert trainer.train().curve == expected.curve
+    assert again.rows == []
+    assert all(torch.equal(weight, weights(done)[name]) for name, weight in weights(trainer).items())
+
+
+def test_it_stops_when_the_held_out_loss_stops_falling_and_keeps_the_best(bench: Bench, tmp_path: Path) -> None:
+    other = [
+        Perspective(view.id, view.persona, tuple(Turn(t.speaker, t.text[::-1].upper()) for t in view.turns))
+        for view in bench.validation
+    ]
+    config = settings(learning_rate=5e-2, epochs=20, evaluations=20, patience=2)
+    trainer = bench.trainer(tmp_path, config=config, validation=other)
+    result = trainer.train()
+    losses = [point.loss for point in result.curve]
+    assert result.stopped == "no better held-out loss in 2 evaluations"
+    assert result.curve[-1].step < trainer.total_steps
+    assert len(losses) - 1 - losses.index(min(losses)) == 2
+    left = held_out_loss(trainer.base, trainer.validation_set, trainer.prompts.pad_id)
+    assert left == pytest.approx(result.best.loss, abs=1e-5)
+
+
+def test_where_training_only_harms_the_untrained_weights_are_left(bench: Bench, tmp_path: Path) -> None:
+    taught = bench.trainer(tmp_path / "a", lora=None, config=settings(epochs=20), train=bench.validation)
+    taught.train()
+    config = settings(learning_rate=0.5, epochs=4, patience=2)
+    trainer = bench.trainer(tmp_path / "b", config=config, base=taught.base)
+    before = held_out_loss(trainer.base, trainer.validation_set, trainer.prompts.pad_id)
+    result = trainer.train()
+    assert min(point.loss for point in result.curve[1:]) > before
+    assert result.best.step == 0
+    left = held_out_loss(trainer.base, trainer.validation_set, trainer.prompts.pad_id)
+    assert left == pytest.approx(before, abs=1e-6)
+
+
+def test_it_stops_at_the_first_evaluation_that_reaches_the_target(bench: Bench, tmp_path: Path) -> None:
+    free = bench.trainer(tmp_path / "free", config=settings(epochs=6)).train()
+    target = free.curve[2].loss
+    assert free.curve[1].loss > target
+    trainer = bench.trainer(tmp_path / "aimed", config=settings(epochs=6), target_loss=target)
+    result = trainer.train()
+    assert [point.step for point in result.curve] == [point.step for point in free.curve[:3]]
+    assert result.stopped == f"held-out loss {target:.4f} reached the target {target:.4f}"
+
+
+def test_max_steps_ends_it_earlier(bench: Bench, tmp_path: Path) -> None:
+    result = bench.trainer(tmp_path, config=settings(max_steps=3)).train()
+    assert result.curve[-1].step == 3
+
+
+def test_lora_changes_its_own_weights_only(bench: Bench, tmp_path: Path) -> None:
+    trainer = bench.trainer(tmp_path)
+    before = weights(trainer)
+    result = trainer.train()
+    changed = {name for name, weight in weights(trainer).items() if not torch.equal(weight, before[name])}
+    assert changed == {name for name in before if ".lora_" in name}
+    assert result.trainable_parameters == sum(before[name].numel() for name in changed)
+
+
+def test_full_fine_tuning_changes_every_weight(bench: Bench, tmp_path: Path, family: str) -> None:
+    trainer = bench.trainer(tmp_path, family=family, lora=None, config=settings(learning_rate=1e-3))
+    before = weights(trainer)
+    result = trainer.train()
+    after = weights(trainer)
+    assert [name for name in before if torch.equal(after[name], before[name])] == []
+    assert result.trainable_parameters == sum(weight.numel() for weight in before.values())
+    assert result.curve[-1].loss < result.curve[0].loss
+
+
+def test_both_ways_see_the_same_batches_in_the_same_order(bench: Bench, tmp_path: Path) -> None:
+    first, second = bench.trainer(tmp_path / "lora"), bench.trainer(tmp_path / "full", lora=None)
+    steps = range(first.total_steps)
+    assert [first._batch(step) for step in steps] == [second._batch(step) for step in steps]
+    seen = [tuple(dialogue.input_ids) for step in range(first.steps_per_epoch) for dialogue in first._batch(step)]
+    assert sorted(seen) == sorted(tuple(dialogue.input_ids) for dialogue in first.train_set)
+    assert first._batch(0) != first._batch(first.steps_per_epoch)  # the next epoch has another order
+
+
+def test_turns_that_draw_on_the_persona_weigh_more(tiny: TinyModels) -> None:
+    view = Perspective(
+        "made",
+        Persona(("I work as a chef.", "I have two dogs.")),
+        (
+            Turn("partner", "How are you?"),
+            Turn("self", "Doing well, thank you."),
+            Turn("partner", "What do you do for a living?"),
+            Turn("self", "I am a chef."),
+        ),
+    )
+    [encoded] = encode_dialogues(tiny.prompts(), [view], settings(persona_turn_weight=1.0, other_turn_weight=0.25))
+    assert list(dict.fromkeys(encoded.loss_weights)) == [0.0, 0.25, 1.0]
+    [strict] = encode_dialogues(tiny.prompts(), [view], settings(other_turn_weight=0.0))
+    learnt = [token for token, weight in zip(strict.input_ids, strict.loss_weights, strict=True) if weight]
+    assert tiny.prompts().decode_reply(learnt) == "I am a chef."
+
+
+def test_replies_to_held_out_lines_are_shown_at_every_evaluation(bench: Bench, tmp_path: Path) -> None:
+    tracker = Watching()
+    bench.trainer(tmp_path, tracker=tracker, config=settings(samples=2)).train()
+    assert len(tracker.shown) == 2 * 5
+    assert tracker.shown[0]["line"] == bench.validation[0].turns[0].text
+    assert tracker.shown[0]["person"] == bench.validation[0].turns[1].text
+
+
+def test_a_held_out_dialogue_that_answers_nobody_is_no_sample(bench: Bench, tmp_path: Path) -> None:
+    lonely = Perspective("made", Persona(("I cook.",)), (Turn("self", "Hello there!"), Turn("partner", "Bye.")))
+    tracker = Watching()
+    trainer = bench.trainer(
+        tmp_path, tracker=tracker, config=settings(samples=1, max_steps=1), validation=[lonely, *bench.validation]
+    )
+    trainer.train()
+    assert tracker.shown[0]["line"] == bench.validation[0].turns[0].text
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_without_dialogues_there_is_nothing_to_train(bench: Bench, tmp_path: Path, part: str) -> None:
+    parts: dict[str, Any] = {part: []}
+    with pytest.raises(UserError, match="SFT needs training and held-out dialogues"):
+        bench.trainer(tmp_path, **parts)
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_without_a_turn_that_has_a_loss_there_is_nothing_to_train(bench: Bench, tmp_path: Path, part: str) -> None:
+    small_talk = Perspective(
+        "made", Persona(("I cook.",)), (Turn("partner", "How are you?"), Turn("self", "Well, thank you."))
+    )
+    parts: dict[str, Any] = {part: [small_talk]}
+    with pytest.raises(UserError, match="dialogues with a turn that has a loss, found"):
+        bench.trainer(tmp_path, config=settings(other_turn_weight=0.0), **parts)
