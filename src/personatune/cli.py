@@ -134,7 +134,7 @@ def chat(
         raise UserError(f"--model {model}: expected base, sft or ppo")
     chosen = parse_persona(persona) if persona else Persona(_DEFAULT_PERSONA)
     opened = Run.open(runs, name)
-    _quiet()
+    _set_up_libraries()
     from personatune.model.generation import Chatbot, Sampling
     from personatune.pipeline.models import load_model, load_prompts
 
@@ -164,7 +164,7 @@ def inspect_data(
     seed: int = 0,
 ) -> None:
     """Print statistics and examples of a source with the loss mask token by token, and draw plots."""
-    _quiet()
+    _set_up_libraries()
     from personatune.pipeline.inspect import inspect_source
 
     inspect_source(source, fraction=fraction, examples=examples, model=model, plots=plots, seed=seed)
@@ -216,7 +216,7 @@ def _stage(stage: str, name: str, runs: Path, redo: bool) -> None:
 
 
 def _conduct(opened: Run, stages: Any) -> list[str]:
-    _quiet()
+    _set_up_libraries()
     from personatune.pipeline.conduct import run_stages
     from personatune.terminal_progress import RichProgress
 
@@ -240,11 +240,13 @@ def _summary(runs: Path, name: str, *, already_done: bool) -> None:
     print_summary(console, read_json(folder / "report.json"), folder / "report.html")
 
 
-def _quiet() -> None:
-    """Silence the libraries' own bars and notices: a stage shows one bar, its own."""
+def _set_up_libraries() -> None:
+    """Prepare the libraries before they are loaded; silence their bars and notices: a stage shows one bar, its own."""
     import os
     import warnings
 
+    # Threads that wait in sleep instead of spinning: as fast on a quiet machine, three times faster beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
