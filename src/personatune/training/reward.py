@@ -230,7 +230,13 @@ class RewardModelTrainer:
         return saved.step
 
     def evaluate(self, pairs: Sequence[PreferencePair], bootstrap_samples: int = 1000) -> dict[str, Any]:
-        """Judge the model on held-out pairs: see `report`; also fixes the scale that `normalise` uses."""
+        """Judge the model on held-out pairs: see `report`; also fixes the scale that `normalise` uses.
+
+        Raises:
+            UserError: no pairs, or all of one persona.
+        """
+        if not pairs:
+            raise UserError("the reward model needs held-out pairs, found none; raise data.validation_share")
         contexts = [pair.context for pair in pairs]
         chosen = self.reward.score(contexts, [pair.chosen for pair in pairs])
         rejected = self.reward.score(contexts, [pair.rejected for pair in pairs])
