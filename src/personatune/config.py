@@ -247,7 +247,7 @@ def _parse_value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set: {text!r} is not a YAML value ({' '.join(str(error).split())})") from error
-    if isinstance(value, str):  # YAML 1.1 reads 2e-4 as text
+    if isinstance(value, str) and value == text.strip():  # YAML 1.1 reads 2e-4 as text; what is in quotes is text
         try:
             return float(value)
         except ValueError:
