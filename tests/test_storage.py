@@ -1,0 +1,117 @@
+"""Files are written whole or not at all, and a broken one is told with its row."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from personatune.errors import UserError
+from personatune.storage import read_json, read_jsonl, replacing, write_json, write_jsonl, write_text
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    value = {"text": "naïve …", "numbers": [1, 2.5, None, True]}
+    write_json(tmp_path / "deep" / "value.json", value)
+    assert read_json(tmp_path / "deep" / "value.json") == value
+    assert write_jsonl(tmp_path / "rows.jsonl", [value, {}]) == 2
+    assert read_jsonl(tmp_path / "rows.jsonl") == [value, {}]
+    assert "naïve …" in (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
+
+
+def test_an_error_on_the_way_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "rows.jsonl"
+    write_jsonl(target, [{"old": 1}])
+    rows = ({"new": 1 // number} for number in (1, 0))
+    with pytest.raises(ZeroDivisionError):
+        write_jsonl(target, rows)
+    assert read_jsonl(target) == [{"old": 1}]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_on_the_way_leaves_the_old_folder(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    write_text(target / "old.txt", "old")
+
+    def fail_half_way() -> None:
+        with replacing(target) as temporary:
+            temporary.mkdir()
+            (temporary / "new.txt").write_text("new", encoding="utf-8")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert [file.name for file in target.iterdir()] == ["old.txt"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_replaced_with_all_that_was_in_it(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old.txt").write_text("old", encoding="utf-8")
+    with replacing(target) as temporary:
+        temporary.mkdir()
+        (temporary / "new.txt").write_text("new", encoding="utf-8")
+    assert [file.name for file in target.iterdir()] == ["new.txt"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_number_that_json_doesnt_know_is_written(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "value.json", {"loss": value})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_jsonl(tmp_path / "rows.jsonl", [{"loss": value}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_users_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "value.json"
+    write_json(target, "old")
+
+    def fill_the_disk() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("ne", encoding="utf-8")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"value\.json: can't be written \(No space left on device\); free some space"):
+        fill_the_disk()
+    assert read_json(target) == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_place_that_is_a_file_is_a_users_error(tmp_path: Path) -> None:
+    write_text(tmp_path / "runs", "a file")
+    with pytest.raises(UserError, match="can't be written"):
+        write_text(tmp_path / "runs" / "demo" / "config.yaml", "seed: 0")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    for read in (read_json, read_jsonl):
+        with pytest.raises(UserError, match=r"none\.json: no such file"):
+            read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"a": 1} extra'])
+def test_a_broken_json_file_is_a_users_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "value.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"value\.json: not valid JSON .*delete it to have it made again") as caught:
+        read_json(tmp_path / "value.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1}\n{"a": \n', r"rows\.jsonl, row 2: not valid JSON"),
+        (b'{"a": 1}\n\n{"a": 2}\n', r"rows\.jsonl, row 2: not valid JSON"),
+        (b'{"a": 1}\n[1]\n', r"rows\.jsonl, row 2: found list, expected an object"),
+        (b'{"a": 1}\n{"a": "\xff"}\n', r"rows\.jsonl, row \d: not valid JSON"),
+    ],
+)
+def test_a_broken_row_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_jsonl(tmp_path / "rows.jsonl")
+    assert "\n" not in str(caught.value)
