@@ -13,6 +13,7 @@ from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Context, PreferencePair, Turn
+from personatune.errors import UserError
 from personatune.evaluation.suite import TestSet, evaluate_model, make_test_set, probe_scripts
 from personatune.judging.probes import hold_dialogues
 from personatune.model.branches import SplitModel
@@ -273,12 +274,17 @@ def _probe_judge(stage: Stage, split: SplitModel, prompts: Any) -> Callable[[], 
     config = stage.run.config
     data = PreparedData.load(stage.run.folder("prepare"))
     scripts = probe_scripts(data.validation, config.ppo.judge_personas, config.evaluation.turns, config.seed)
+    if not scripts:
+        raise UserError(
+            f"none of {len(data.validation)} validation perspectives has three traits that a probe question fits, so "
+            "nothing can judge PPO; give more data or raise data.validation_share"
+        )
     sampling = Sampling(config.evaluation.max_new_tokens)
     bot = Chatbot(split.backbone, prompts, sampling, batch_size=config.evaluation.batch_size)
 
     def judge() -> float:
         with split.active(POLICY):
-            dialogues = hold_dialogues(scripts, bot)
+            dialogues = hold_dialogues(scripts, bot.in_dialogues())
         verdicts = [verdict for dialogue in dialogues for verdict in dialogue.verdicts if verdict]
         return sum(verdict == "consistent" for verdict in verdicts) / len(verdicts)
 
