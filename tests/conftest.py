@@ -36,20 +36,26 @@ def shared_data() -> Path:
 class HandMadeDialogues:
     """Dialogues of two people who ask each other what their personas answer, drawn by seed."""
 
+    # The name in each sentence is that of one person's friend: no two people share a sentence, as splits need it.
     _TRAITS = (
-        ("What animals share your house?", "I have {} {}.", (("two", "three", "four"), ("dogs", "cats", "parrots"))),
-        ("What do you do for a living?", "I work as a {}.", (("chef", "nurse", "teacher", "pilot", "baker"),)),
-        ("Where is home for you?", "I live in {}.", (("Berlin", "Chicago", "Paris", "Boston", "Madrid", "Rome"),)),
-        ("What color do you like best?", "My favorite color is {}.", (("green", "blue", "purple", "orange"),)),
-        ("What do you do for fun?", "I love {}.", (("hiking", "painting", "swimming", "fishing", "dancing"),)),
+        ("What animals share your house?", "I have {} {} named {name}.", (("two", "three"), ("dogs", "cats", "birds"))),
+        ("What do you do for a living?", "I work as a {} with {name}.", (("chef", "nurse", "teacher", "pilot"),)),
+        ("Where is home for you?", "I live in {} near {name}.", (("Berlin", "Chicago", "Paris", "Boston", "Rome"),)),
+        ("What color do you like best?", "My favorite color is {} like {name}'s.", (("green", "blue", "orange"),)),
+        ("What do you do for fun?", "I love {} with {name}.", (("hiking", "painting", "swimming", "fishing"),)),
     )
     _OPENINGS = ("Hi, how are you today?", "Hello there!", "Good morning to you.", "Hey, nice to meet you.")
     _ANSWERS = ("I am fine, thanks.", "Pretty good, and you?", "Doing well, thank you.", "Very happy today.")
 
     @classmethod
     def persona(cls, rng: random.Random) -> Persona:
+        name = "".join(
+            rng.choice(parts) for parts in (("Ba", "Do", "Ki", "Lu", "Ma", "Te"), "rnls", "aeio", "bdkmt", "aey")
+        )
         return Persona(
-            tuple(form.format(*(rng.choice(choices) for choices in values)) for _, form, values in cls._TRAITS)
+            tuple(
+                form.format(*(rng.choice(choices) for choices in values), name=name) for _, form, values in cls._TRAITS
+            )
         )
 
     @classmethod
