@@ -96,7 +96,7 @@ def evaluate_model(
     bot = Chatbot(model, prompts, sampling, batch_size=config.batch_size, seed=seed)
     steps = sum(len(script.lines) for script in tests.scripts) + len(tests.replies) + len(tests.dialogues)
     with progress.task(f"Judging {name}", steps) as task:
-        dialogues = hold_dialogues(tests.scripts, bot, task.advance)
+        dialogues = hold_dialogues(tests.scripts, bot.in_dialogues(), task.advance)
         hypotheses = bot([context for context, _ in tests.replies])
         task.advance(len(tests.replies))
         losses = dialogue_nll(model, prompts, tests.dialogues)

@@ -7,6 +7,7 @@ are finished leave the batch.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from personatune.dialogue import Context
+from personatune.dialogue import Context, Respond
+from personatune.model.kept_prompts import KeptPrompts
 from personatune.model.prompts import PromptFormat
 
 if TYPE_CHECKING:
@@ -62,10 +64,15 @@ def generate_replies(
     *,
     replies_per_prompt: int = 1,
     generator: torch.Generator | None = None,
+    kept: KeptPrompts | None = None,
 ) -> list[list[Reply]]:
-    """Generate replies to token prompts as one batch; returns ``replies_per_prompt`` replies for each prompt."""
+    """Generate replies to token prompts as one batch; returns ``replies_per_prompt`` replies for each prompt.
+
+    Args:
+        kept: what earlier turns of the same dialogues left, row for row; only what is new is encoded.
+    """
     groups = [[Reply() for _ in range(replies_per_prompt)] for _ in prompts]
-    options: dict[str, Any] = {"replies_per_prompt": replies_per_prompt, "generator": generator}
+    options: dict[str, Any] = {"replies_per_prompt": replies_per_prompt, "generator": generator, "kept": kept}
     for step in _decode(model, prompts, stop_ids, sampling, **options):
         for row, token, logprob in step:
             reply = groups[row // replies_per_prompt][row % replies_per_prompt]
@@ -114,6 +121,32 @@ class Chatbot:
                 self.tokens_generated += sum(len(reply.ids) for reply in group)
         return texts
 
+    def in_dialogues(self) -> Respond:
+        """Return a function that answers the turns of one set of dialogues, call by call, encoding only what is new.
+
+        Every call gets the same dialogues in the same order, each one turn further on.
+        """
+        kept: dict[int, KeptPrompts] = defaultdict(KeptPrompts)
+
+        def respond(contexts: Sequence[Context]) -> list[str]:
+            texts = []
+            for start in range(0, len(contexts), self.batch_size):
+                batch = contexts[start : start + self.batch_size]
+                encoded = [self.prompts.encode_prompt(context, self.sampling.max_new_tokens) for context in batch]
+                groups = generate_replies(
+                    self.model,
+                    encoded,
+                    self.prompts.stop_ids,
+                    self.sampling,
+                    generator=self._generator,
+                    kept=kept[start],
+                )
+                self.tokens_generated += sum(len(reply.ids) for [reply] in groups)
+                texts += [self.prompts.decode_reply(reply.ids) for [reply] in groups]
+            return texts
+
+        return respond
+
     @torch.no_grad()
     def stream(self, context: Context) -> Iterator[str]:
         """Yield the reply to one context in pieces of text as they are generated."""
@@ -139,16 +172,16 @@ def _decode(
     *,
     replies_per_prompt: int,
     generator: torch.Generator | None,
+    kept: KeptPrompts | None = None,
 ) -> Iterator[list[tuple[int, int, float]]]:
     """Yield one list of (row, token, log-probability) for each step, over the rows still going."""
-    from transformers import DynamicCache
-
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     device = next(model.parameters()).device
-    ids, mask = _left_padded(prompts, device)
-    cache = DynamicCache(config=model.config)
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    hidden = _step(decoder, cache, input_ids=ids, attention_mask=mask, position_ids=positions)
+    kept = kept or KeptPrompts()
+    cache, inputs = kept.continue_with(prompts, model.config, device)
+    mask = inputs["attention_mask"]
+    hidden = _step(decoder, cache, **inputs)
+    kept.keep(cache)
     if replies_per_prompt > 1:
         cache.batch_repeat_interleave(replies_per_prompt)
         mask = mask.repeat_interleave(replies_per_prompt, dim=0)
@@ -212,13 +245,3 @@ def _choose(logits: Tensor, written: Tensor, sampling: Sampling, generator: torc
         return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
-
-
-def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    width = max(len(prompt) for prompt in prompts)
-    ids = torch.zeros((len(prompts), width), dtype=torch.long)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
-        mask[row, width - len(prompt) :] = 1
-    return ids.to(device), mask.to(device)
