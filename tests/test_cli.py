@@ -1,0 +1,79 @@
+"""The command line: fast before it works, one line for a mistake, every stage a command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from personatune.pipeline.run import STAGES
+
+HEAVY = ("torch", "transformers", "pydantic", "sklearn", "matplotlib", "datasets", "pandas", "peft")
+
+
+def program(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "personatune", *words],
+        capture_output=True, text=True, timeout=60, cwd=folder, check=False,
+    )  # fmt: skip
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\n"
+        "sys.argv = ['personatune', '--help']\n"
+        "from personatune.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"print('loaded:', sorted(set({HEAVY!r}) & sys.modules.keys()))\n"
+    )
+    answered = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert answered.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_help_answers_soon_and_names_every_stage() -> None:
+    begun = time.perf_counter()
+    answered = program("--help")
+    assert time.perf_counter() - begun < 2
+    assert (answered.returncode, answered.stderr) == (0, "")
+    named = {
+        line.split()[1] for line in answered.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2
+    }
+    assert {*STAGES, "run", "chat", "doctor", "data"} <= named
+
+
+@pytest.mark.parametrize("command", [*STAGES, "run", "chat", "doctor", "data inspect"])
+def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from personatune.cli import app
+
+    app([*command.split(), "--help"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert f"{command} [OPTIONS]" in shown
+    assert len(shown.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--preset", "quik"], "quik: neither a preset"),
+        (["sft", "--run", "nothing"], "runs/nothing: no such run; start one: personatune run --name nothing"),
+        (["chat", "--model", "gpt"], "--model gpt: expected base, sft or ppo"),
+        (["chat", "--run", "nothing"], "runs/nothing: no such run"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(words: list[str], message: str, tmp_path: Path) -> None:
+    answered = program(*words, folder=tmp_path)
+    assert (answered.returncode, answered.stdout) == (2, "")
+    assert answered.stderr.startswith("personatune: ")
+    assert answered.stderr.count("\n") == 1
+    assert message in answered.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+def test_an_unknown_command_is_exit_code_2() -> None:
+    answered = program("trian")
+    assert answered.returncode == 2
+    assert "No such command 'trian'" in answered.stderr
+    assert "Traceback" not in answered.stderr
