@@ -106,12 +106,13 @@ def test_the_trunk_computed_once_and_anew_teach_the_same(
         assert (trainer._encode(pairs).trunks is None) == (cache_bytes == 0)
         trainer.train(pairs)
         curves.append([loss for _, loss in tracker.losses])
-        scores.append(reward.score([pair.context for pair in pairs], [pair.chosen for pair in pairs]))
+        found = torch.tensor(reward.score([pair.context for pair in pairs], [pair.chosen for pair in pairs]))
+        scores.append((found - found.mean()).tolist())  # pairs don't tell the level: the bias follows float noise
     assert curves[0] == pytest.approx(curves[1], abs=1e-3)
     assert scores[0] == pytest.approx(scores[1], abs=1e-2)
 
 
-@pytest.mark.parametrize("interrupt_at", [1, 3, 5, 9])
+@pytest.mark.parametrize("interrupt_at", [3, 4])  # at the end of an epoch, and within one
 def test_an_interrupted_training_arrives_where_an_uninterrupted_one_does(
     tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path, interrupt_at: int
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_score_doesnt_depend_on_the_batch(
 ) -> None:
     reward = model(tiny, family)
     pairs = loves_dogs(dialogues, 10, seed=1)
-    RewardModelTrainer(reward, SETTINGS, tmp_path).train(pairs)
+    RewardModelTrainer(reward, SETTINGS.model_copy(update={"epochs": 1}), tmp_path).train(pairs)
     contexts = [pair.context for pair in pairs]
     replies = ["Yes.", *(pair.chosen for pair in pairs[1:])]
     together = reward.score(contexts, replies)
