@@ -120,17 +120,23 @@ class TinyModels:
     def __init__(self) -> None:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+        from personatune.model.prompts import persona_instruction
+
         self._backend = Tokenizer(models.BPE())
         self._backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._backend.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=420,
+            vocab_size=700,
             special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        lines = [turn["text"] for row in HandMadeDialogues.rows(30, seed=99) for turn in row["turns"]]
-        self._backend.train_from_iterator([*lines, "system user assistant You are chatting as a person."], trainer)
+        rows = HandMadeDialogues.rows(30, seed=99)
+        lines = [turn["text"] for row in rows for turn in row["turns"]]
+        lines += [
+            persona_instruction(Persona(tuple(row["personas"]["B"]))) for row in rows
+        ]  # short prompts, fast tests
+        self._backend.train_from_iterator([*lines, "system user assistant\n"], trainer)
         self.vocabulary = self._backend.get_vocab_size()
 
     def tokenizer(self, chat_template: str | None = CHATML) -> PreTrainedTokenizerBase:

@@ -138,7 +138,7 @@ def chat(
     from personatune.model.generation import Chatbot, Sampling
     from personatune.pipeline.models import load_model, load_prompts
 
-    sampling = Sampling(max_new_tokens=80, temperature=temperature)
+    sampling = Sampling(max_new_tokens=80, temperature=temperature, no_repeat_ngram=4)
     bot = Chatbot(load_model(opened, model), load_prompts(opened.config), sampling, seed=seed)  # type: ignore[arg-type]
     chat_in_terminal(ChatSession(chosen, bot.stream), Console(), terminal_reader())
 

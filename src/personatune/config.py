@@ -135,6 +135,7 @@ class EvaluationConfig(Section):
     max_new_tokens: Positive = 40
     temperature: Annotated[float, Field(ge=0)] = 0.0  # 0: greedy, so that figures repeat
     repetition_penalty: Annotated[float, Field(ge=1)] = 1.0
+    no_repeat_ngram: Annotated[int, Field(ge=0)] = 4  # own words; small greedy models repeat whole lines otherwise
     batch_size: Positive = 16
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
 

@@ -92,7 +92,7 @@ def evaluate_model(
     The result has ``model``, ``metrics`` (name to value, low, high, n), ``dialogues`` and ``decoding``.
     """
     progress = progress or SilentProgress()
-    sampling = Sampling(config.max_new_tokens, config.temperature, config.repetition_penalty)
+    sampling = Sampling(config.max_new_tokens, config.temperature, config.repetition_penalty, config.no_repeat_ngram)
     bot = Chatbot(model, prompts, sampling, batch_size=config.batch_size, seed=seed)
     steps = sum(len(script.lines) for script in tests.scripts) + len(tests.replies) + len(tests.dialogues)
     with progress.task(f"Judging {name}", steps) as task:

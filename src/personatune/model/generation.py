@@ -31,12 +31,14 @@ class Sampling:
     max_new_tokens: int
     temperature: float = 0.0
     repetition_penalty: float = 1.0  # of tokens of the reply itself (Keskar et al. 2019, arXiv 1909.05858)
+    no_repeat_ngram: int = 0  # tokens in a row that the speaker may not say twice in a dialogue; 0 allows all
 
     def to_json(self) -> dict[str, float]:
         return {
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.temperature,
             "repetition_penalty": self.repetition_penalty,
+            "no_repeat_ngram": self.no_repeat_ngram,
         }
 
 
@@ -65,15 +67,17 @@ def generate_replies(
     replies_per_prompt: int = 1,
     generator: torch.Generator | None = None,
     kept: KeptPrompts | None = None,
+    said: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> list[list[Reply]]:
     """Generate replies to token prompts as one batch; returns ``replies_per_prompt`` replies for each prompt.
 
     Args:
         kept: what earlier turns of the same dialogues left, row for row; only what is new is encoded.
+        said: for each prompt the speaker's earlier replies as tokens, for ``sampling.no_repeat_ngram``.
     """
     groups = [[Reply() for _ in range(replies_per_prompt)] for _ in prompts]
     options: dict[str, Any] = {"replies_per_prompt": replies_per_prompt, "generator": generator, "kept": kept}
-    for step in _decode(model, prompts, stop_ids, sampling, **options):
+    for step in _decode(model, prompts, stop_ids, sampling, said=said, **options):
         for row, token, logprob in step:
             reply = groups[row // replies_per_prompt][row % replies_per_prompt]
             reply.ids.append(token)
@@ -115,6 +119,7 @@ class Chatbot:
                 self.sampling,
                 replies_per_prompt=count,
                 generator=self._generator,
+                said=[self._said(contexts[index]) for index in chosen],
             )
             for index, group in zip(chosen, groups, strict=True):
                 texts[index] = [self.prompts.decode_reply(reply.ids) for reply in group]
@@ -140,6 +145,7 @@ class Chatbot:
                     self.sampling,
                     generator=self._generator,
                     kept=kept[start],
+                    said=[self._said(context) for context in batch],
                 )
                 self.tokens_generated += sum(len(reply.ids) for [reply] in groups)
                 texts += [self.prompts.decode_reply(reply.ids) for [reply] in groups]
@@ -153,7 +159,7 @@ class Chatbot:
         prompt = self.prompts.encode_prompt(context, self.sampling.max_new_tokens)
         ids: list[int] = []
         shown = text = ""
-        options: dict[str, Any] = {"replies_per_prompt": 1, "generator": self._generator}
+        options: dict[str, Any] = {"replies_per_prompt": 1, "generator": self._generator, "said": [self._said(context)]}
         for step in _decode(self.model, [prompt], self.prompts.stop_ids, self.sampling, **options):
             ids += [token for _, token, _ in step]
             text = self.prompts.decode_reply(ids)
@@ -162,6 +168,9 @@ class Chatbot:
                 shown = text
         if text != shown:  # the rest never came
             yield text.removeprefix(shown)
+
+    def _said(self, context: Context) -> list[list[int]]:
+        return [self.prompts.encode_reply(turn.text) for turn in context.history if turn.speaker == "self"]
 
 
 def _decode(
@@ -173,6 +182,7 @@ def _decode(
     replies_per_prompt: int,
     generator: torch.Generator | None,
     kept: KeptPrompts | None = None,
+    said: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> Iterator[list[tuple[int, int, float]]]:
     """Yield one list of (row, token, log-probability) for each step, over the rows still going."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
@@ -193,7 +203,11 @@ def _decode(
     for step in range(sampling.max_new_tokens):
         with _SkinnyLinear():
             logits = head(hidden[:, -1]).float().cpu()
-        tokens = _choose(logits, written, sampling, generator)
+        allowed = logits
+        if sampling.no_repeat_ngram:
+            earlier = [said[row // replies_per_prompt] if said else () for row in rows.tolist()]
+            allowed = _without_repeats(logits, written, earlier, sampling.no_repeat_ngram)
+        tokens = _choose(allowed, written, sampling, generator)
         logprobs = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
         yield list(zip(rows.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))
         going = torch.isin(tokens, stops, invert=True)
@@ -232,6 +246,24 @@ class _SkinnyLinear(TorchFunctionMode):
                 product = torch.mm(args[1], args[0].reshape(rows, -1).t()).t().reshape(*args[0].shape[:-1], -1)
                 return product if len(args) < 3 or args[2] is None else product + args[2]
         return func(*args, **(kwargs or {}))
+
+
+def _without_repeats(logits: Tensor, written: Tensor, earlier: Sequence[Sequence[Sequence[int]]], size: int) -> Tensor:
+    """Forbid tokens that would complete ``size`` tokens in a row which the speaker has said already.
+
+    The persona and the partner's lines may be taken up freely; only the speaker's own words count. Shapes: logits
+    R × V, written R × t; ``earlier`` holds the earlier replies of each row.
+    """
+    if written.shape[1] < size - 1:
+        return logits
+    allowed = logits.clone()
+    for row, (own, replies) in enumerate(zip(written.tolist(), earlier, strict=True)):
+        ending = own[len(own) - size + 1 :]
+        for reply in (own, *replies):
+            for start in range(len(reply) - size + 1):
+                if list(reply[start : start + size - 1]) == ending:
+                    allowed[row, reply[start + size - 1]] = -math.inf
+    return allowed
 
 
 def _choose(logits: Tensor, written: Tensor, sampling: Sampling, generator: torch.Generator | None) -> Tensor:

@@ -279,7 +279,7 @@ def _probe_judge(stage: Stage, split: SplitModel, prompts: Any) -> Callable[[], 
             f"none of {len(data.validation)} validation perspectives has three traits that a probe question fits, so "
             "nothing can judge PPO; give more data or raise data.validation_share"
         )
-    sampling = Sampling(config.evaluation.max_new_tokens)
+    sampling = Sampling(config.evaluation.max_new_tokens, no_repeat_ngram=config.evaluation.no_repeat_ngram)
     bot = Chatbot(split.backbone, prompts, sampling, batch_size=config.evaluation.batch_size)
 
     def judge() -> float:

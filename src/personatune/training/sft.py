@@ -141,7 +141,10 @@ class SFTTrainer:
         evaluate_at = {
             round(self.total_steps * i / self.config.evaluations) for i in range(self.config.evaluations + 1)
         }
-        with StopRequest() as stop, self.progress.task("SFT" if self.wrapper else "Full fine-tuning", self.total_steps) as task:
+        with (
+            StopRequest() as stop,
+            self.progress.task("SFT" if self.wrapper else "Full fine-tuning", self.total_steps) as task,
+        ):
             task.advance(step)
             if not result.curve:
                 self._evaluate(result, HeldOutPoint(0, 0, 0.0, math.nan), tracker, task)
