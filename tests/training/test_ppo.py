@@ -236,7 +236,7 @@ def test_it_learns_to_say_what_is_rewarded_and_says_so_when_the_judge_falls_mean
     )
     result = trainer.train()
     scores = [row["score"] for row in result.metrics]
-    assert statistics.fmean(scores[-3:]) > statistics.fmean(scores[:3]) + 0.2
+    assert statistics.fmean(scores[-5:]) > statistics.fmean(scores[:2]) + 0.15
     assert result.metrics[-1]["kl"] > 0.5
     [warning] = result.warnings
     assert warning.startswith("update 14: the learned reward rose by")
