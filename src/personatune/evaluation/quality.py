@@ -107,7 +107,7 @@ class QualityEvaluator:
             total = int(drawn @ lengths)
             resampled.append(100 * seen.sum() / total if total else value)
         spread = np.asarray(resampled) - np.mean(resampled)
-        return estimate(float(value), value + spread, len(ids))
+        return estimate(float(value), np.clip(value + spread, 0, 100), len(ids))
 
     def evaluate_all(
         self,
