@@ -37,7 +37,7 @@ def test_a_log_gets_plain_lines_with_an_estimate(monkeypatch: pytest.MonkeyPatch
     lines = stream.getvalue().splitlines()
     assert lines[0] == "sft   12%  0:15 elapsed, 1:45 left  loss 1.235"
     assert lines[3] == "sft   50%  1:00 elapsed, 1:00 left  loss 1.235"
-    assert lines[-2:] == ["kept the best checkpoint", "sft  100%  2:00 elapsed  loss 1.235"]
+    assert lines[-2:] == ["sft  100%  2:00 elapsed  loss 1.235", "kept the best checkpoint"], "the end stands once"
     assert "\x1b" not in stream.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,9 @@ def test_wandb_stays_offline_silent_and_inside_the_stage(
     tracker.close()
     runs = list((tmp_path / "sft" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(runs) == 1
+    deadline = time.monotonic() + 30  # W&B's own process writes the file, on a busy machine a moment later
+    while b"loss" not in runs[0].read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert b"loss" in runs[0].read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["sft"]
     assert capfd.readouterr() == ("", "")
