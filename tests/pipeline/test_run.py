@@ -353,3 +353,16 @@ def test_without_validation_personas_to_ask_ppo_says_what_is_missing(done: Comma
     code, _, err = done.stage("ppo")
     assert code == 2
     assert "none of 0 validation perspectives has three traits that a probe question fits" in err
+
+
+def test_settings_may_change_until_the_first_stage_is_done(tmp_path: Path) -> None:
+    from personatune.config import load_config
+    from personatune.errors import UserError
+
+    first, second = load_config("quick"), load_config("quick", ["data.source=elsewhere.jsonl"])
+    Run.open(tmp_path, "mine", second)  # a mistyped source: the stage prepare ends in an error
+    run = Run.open(tmp_path, "mine", first)
+    assert Run.open(tmp_path, "mine").config == first
+    run.mark_done("prepare", {})
+    with pytest.raises(UserError, match="data.source: 'chitchat', now 'elsewhere.jsonl'"):
+        Run.open(tmp_path, "mine", second)

@@ -49,6 +49,10 @@ class Run:
         settings = directory / "config.yaml"
         if settings.is_file():
             saved = load_config(settings)
+            begun = (directory / "manifest.jsonl").is_file()  # before the first stage is done, settings may change
+            if config is not None and config != saved and not begun:
+                save_config(config, settings)
+                return cls(directory, config)
             if config is not None and config != saved:
                 raise UserError(
                     f"{directory}: this run was begun with other settings ({_first_difference(saved, config)}); "
@@ -56,8 +60,7 @@ class Run:
                 )
             return cls(directory, saved)
         if config is None:
-            begun = [path.parent.name for path in runs.glob("*/config.yaml")]
-            hint = did_you_mean(name, begun)
+            hint = did_you_mean(name, [path.parent.name for path in runs.glob("*/config.yaml")])
             raise UserError(f"{directory}: no such run{hint}; start one: personatune run --name {name}")
         save_config(config, settings)
         return cls(directory, config)
