@@ -364,5 +364,5 @@ def test_settings_may_change_until_the_first_stage_is_done(tmp_path: Path) -> No
     run = Run.open(tmp_path, "mine", first)
     assert Run.open(tmp_path, "mine").config == first
     run.mark_done("prepare", {})
-    with pytest.raises(UserError, match="data.source: 'chitchat', now 'elsewhere.jsonl'"):
+    with pytest.raises(UserError, match=r"data\.source: 'chitchat', now 'elsewhere\.jsonl'"):
         Run.open(tmp_path, "mine", second)
