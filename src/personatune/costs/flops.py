@@ -8,11 +8,6 @@ out, under 5 % at these lengths).
 from __future__ import annotations
 
 
-def forward_flops(parameters: float, tokens: float) -> float:
-    """Return the operations of a forward pass of ``tokens`` tokens through ``parameters`` weights."""
-    return 2.0 * parameters * tokens
-
-
 def training_flops(parameters: float, tokens: float, *, weights_trained: bool) -> float:
     """Return the operations of forward and backward pass; frozen weights (LoRA) need no gradient of their own."""
     return (6.0 if weights_trained else 4.0) * parameters * tokens
