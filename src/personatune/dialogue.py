@@ -172,8 +172,28 @@ class ProbeScript:
     lines: tuple[tuple[str, Probe | None], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RankingTask:
+    """One context and the replies to choose from.
+
+    Attributes:
+        id: where it comes from, "file:record".
+        candidates: the replies, in the file's order.
+        kinds: the class of each candidate; "gold" is the right one. Dialogue-NLI: "gold", "neg" (contradicts the
+            persona), "similar" (entailed by it), "rand"; ConvAI2: "gold" and "rand".
+    """
+
+    id: str
+    context: Context
+    candidates: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
 Respond = Callable[[Sequence[Context]], list[str]]
 """A chatbot: one reply for each context, in order. Models, floors and people all fit it."""
+
+Rank = Callable[[Sequence[RankingTask]], list[list[float]]]
+"""A ranker: one score for each candidate of each task, higher is better. Models, floors and people all fit it."""
 
 
 def _turns_to_json(turns: Sequence[Turn]) -> list[list[str]]:

@@ -1,0 +1,29 @@
+"""The command line: a thin face over the pipeline. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from personatune.cli import chat, data, doctor, stages
+from personatune.errors import UserError
+
+app = typer.Typer(
+    help="Train chatbots that stay in character, and prove it with measured numbers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for commands in (stages, chat, doctor):
+    app.add_typer(commands.app)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"personatune: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

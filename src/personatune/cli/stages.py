@@ -1,0 +1,146 @@
+"""The stages of a run, all in a row (``run``) or one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from personatune.cli.options import RUNS, Data, Model, Name, Preset, Redo, RunName, Runs, Settings, set_up_libraries
+
+if TYPE_CHECKING:
+    from personatune.config import Config
+    from personatune.pipeline.run import Run
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    preset: Preset = "quick",
+    name: Name = "demo",
+    data: Data = None,
+    model: Model = None,
+    settings: Settings = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Run every stage: prepare, train, align, judge, compare, report. Resumes where it stopped."""
+    from personatune.pipeline.run import STAGES
+
+    ran = _conduct(_begin(preset, name, data, model, settings, runs), STAGES)
+    _summary(runs, name, already_done=not ran)
+
+
+@app.command()
+def prepare(
+    preset: Preset = "quick",
+    name: Name = "demo",
+    data: Data = None,
+    model: Model = None,
+    settings: Settings = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Begin a run: load, clean and split the dialogues, and find the base model."""
+    _conduct(_begin(preset, name, data, model, settings, runs), ["prepare"])
+
+
+@app.command()
+def baseline(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+    """Judge the untouched model."""
+    _stage("baseline", name, runs, redo)
+
+
+@app.command()
+def sft(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+    """Fine-tune with LoRA or QLoRA on the training dialogues."""
+    _stage("sft", name, runs, redo)
+
+
+@app.command()
+def preferences(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+    """Make preference pairs and the prompts for PPO."""
+    _stage("preferences", name, runs, redo)
+
+
+@app.command()
+def reward(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+    """Train the reward model and report whether it deserves trust."""
+    _stage("reward", name, runs, redo)
+
+
+@app.command()
+def ppo(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+    """Optimise the policy against the reward model."""
+    _stage("ppo", name, runs, redo)
+
+
+@app.command()
+def evaluate(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+    """Judge the SFT and the PPO model on held-out personas."""
+    _stage("evaluate", name, runs, redo)
+
+
+@app.command()
+def compare(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+    """Measure LoRA against full fine-tuning on the same data to the same held-out loss."""
+    _stage("compare", name, runs, redo)
+
+
+@app.command()
+def report(name: RunName = "demo", runs: Runs = RUNS) -> None:
+    """Write the report of a run from what its stages left, and print its summary."""
+    _stage("report", name, runs, redo=True)
+    _summary(runs, name, already_done=False)
+
+
+def _begin(preset: str, name: str, data: str | None, model: str | None, settings: list[str] | None, runs: Path) -> Run:
+    from personatune.pipeline.run import Run
+
+    return Run.open(runs, name, _config(preset, data, model, settings))
+
+
+def _config(preset: str, data: str | None, model: str | None, settings: list[str] | None) -> Config:
+    from personatune.config import load_config
+
+    config = load_config(preset, settings or [])
+    if data is not None:
+        config.data.source = data
+    if model is not None:
+        config.model.base = model
+    return config
+
+
+def _stage(stage: str, name: str, runs: Path, redo: bool) -> None:
+    from personatune.pipeline.run import Run
+
+    opened = Run.open(runs, name)
+    if redo:
+        opened.forget(stage)
+    if not _conduct(opened, [stage]):
+        typer.echo(f"{stage} of run {name} is done already; --redo starts it over")
+
+
+def _conduct(opened: Run, stages: Any) -> list[str]:
+    set_up_libraries()
+    from personatune.pipeline.conduct import run_stages
+    from personatune.terminal_progress import RichProgress
+
+    try:
+        return run_stages(opened, stages, RichProgress())
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
+        raise typer.Exit(130) from None
+
+
+def _summary(runs: Path, name: str, *, already_done: bool) -> None:
+    from rich.console import Console
+
+    from personatune.report.table import print_summary
+    from personatune.storage import read_json
+
+    console = Console()
+    folder = runs / name / "report"
+    if already_done:
+        console.print(f"Run {name} is done already; this is its report. Another --name starts another run.\n")
+    print_summary(console, read_json(folder / "report.json"), folder / "report.html")
