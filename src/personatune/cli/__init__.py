@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from personatune.cli import chat, data, doctor, stages
+from personatune.cli import chat, data, doctor, probes, stages
 from personatune.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 for commands in (stages, chat, doctor):
     app.add_typer(commands.app)
 app.add_typer(data.app, name="data")
+app.add_typer(probes.app, name="probes")
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ def judge_answer(answer: str, probe: Probe) -> Verdict:
     if yes is not None and not right:
         right = denied_trait and not yes
         wrong = wrong or yes == denied_trait
-    clashing = _clashing_values(answer, probe, denied_trait)
+    clashing = _clashing_values(answer, probe)
     if clashing and not (right and all(group_of(value) in _SIDE_BY_SIDE for value in clashing)):
         wrong = True
     if right:
@@ -157,9 +157,7 @@ def _keyword_evidence(answer: str, probe: Probe, denied_trait: bool) -> tuple[bo
     return right, wrong
 
 
-def _clashing_values(answer: str, probe: Probe, denied_trait: bool) -> list[str]:
-    if denied_trait:
-        return []
+def _clashing_values(answer: str, probe: Probe) -> list[str]:
     wrong = set(probe.contradicting) - set(probe.keywords)
     return [mention.stem for mention in mentions(answer) if mention.stem in wrong and mention.sign >= 0]
 

@@ -13,26 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from personatune.dialogue import Context, Persona, Probe, ProbeScript, Respond, Turn
-from personatune.judging.keywords import Verdict, judge_answer, trait_keywords
+from personatune.judging.keywords import Verdict, judge_answer, trait_keywords, trait_signs
 from personatune.judging.polarity import mend_contractions
 from personatune.judging.probe_rules import RULES, ProbeRule
 from personatune.judging.small_talk import INTERLUDES, OPENINGS
+from personatune.judging.telling import WEAK_STEMS
 from personatune.lexicon import NUMBER_DIGITS, group_of, siblings, synonyms
 from personatune.words import keyword_stems, stem, stems, words
 
 MIN_PROBES = 3
 
-# Content words that stand in too many sentences to show that a trait was meant.
-_WEAK = frozenset(
-    map(
-        stem,
-        """year years old day days time times work working works job live lived living play playing year week month
-        today later sometimes named called big small large favorite favourite feel feeling whole long lots couple
-        always never often every regularly currently enjoy eat eating drink person someone something place special
-        spend spare free full part thing home food pair type
-        kind own wear way bit family age aged ever far""".split(),
-    )
-)
 _EXTRA_SYNONYMS = {
     stem(word): tuple(map(stem, others.split()))
     for word, others in {
@@ -263,7 +253,7 @@ def _value_stems(match: re.Match[str], trait: str) -> list[str]:
     within = set(stems(_value(match)))
     topic = set(stems(match.groupdict().get("x") or ""))
     value = [word for word in every if word in within] or [word for word in every if word not in topic]
-    strong = [word for word in value if word not in _WEAK and not _is_number(word)]
+    strong = [word for word in value if word not in WEAK_STEMS and not _is_number(word)]
     return strong or [word for word in value if _is_number(word)]
 
 
@@ -312,8 +302,8 @@ def _contradicting(rule: ProbeRule, match: re.Match[str], keywords: Sequence[str
 
     A favourite of many words names something of its own ("The Black Keys"): nothing excludes it.
     """
-    if not rule.exclusive:
-        return ()
+    if not rule.exclusive or all(sign == -1 for sign in trait_signs(match.string).values()):
+        return ()  # who denies one value says nothing of the others
     value = _value(match).split()
     if "*" in rule.exclusive and len(value) > 2:
         return ()
