@@ -1,0 +1,229 @@
+"""Who is compared: any model, floor, the human ceiling, or replies made elsewhere, behind one face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from personatune.dialogue import Context, Rank, Respond
+from personatune.errors import UserError, did_you_mean
+from personatune.evaluation.floors import CEILING, FLOORS, GenericReplier, HumanCeiling, PersonaCopier, TfidfFloor
+from personatune.pipeline.run import Run
+from personatune.storage import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from personatune.model.generation import Chatbot, Sampling
+    from personatune.model.prompts import PromptFormat
+
+Kind = Literal["model", "floor", "ceiling", "replies"]
+_STAGES = ("base", "sft", "ppo")
+_ADAPTER_SETTINGS = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of a table.
+
+    Attributes:
+        name: as printed; unique among the references a user can give.
+        kind: "model", "floor", "ceiling" (people) or "replies" (a file made elsewhere).
+        respond: answers contexts; None where it can't (``why_silent`` says why). For dialogues held turn by turn take
+            `in_dialogues`.
+        rank: scores candidates; None where it can't (``why_no_rank`` says why).
+        whole_file: `rank` must get all tasks of a file in one call (its IDF is that of the file).
+        model, prompts, chatbot: of models only.
+        identity: JSON value that changes when the contender answers otherwise (weights, revision), for resuming.
+    """
+
+    name: str
+    kind: Kind
+    respond: Respond | None
+    rank: Rank | None
+    why_silent: str | None = None
+    why_no_rank: str | None = None
+    whole_file: bool = False
+    model: PreTrainedModel | None = None
+    prompts: PromptFormat | None = None
+    chatbot: Chatbot | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+
+    def in_dialogues(self) -> Respond | None:
+        """Return a fresh function for one set of dialogues held in lock-step: models encode only what is new."""
+        return self.chatbot.in_dialogues() if self.chatbot is not None else self.respond
+
+    @property
+    def decoding(self) -> dict[str, float] | None:
+        """How a model's replies are drawn, to be printed with every figure of them."""
+        return self.chatbot.sampling.to_json() if self.chatbot is not None else None
+
+
+def load_contender(
+    reference: str,
+    *,
+    run: str | None = None,
+    runs: Path = Path("runs"),
+    base: str | None = None,
+    sampling: Sampling | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    pool: Sequence[str] = (),
+    human: Mapping[Context, str] | None = None,
+) -> Contender:
+    """Find what a reference names and make it ready; models are loaded at once.
+
+    Args:
+        reference: ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft`` or ``ppo`` (of ``run``);
+            ``RUN/sft``; a ``.jsonl`` file of replies; a folder with an adapter or a model; a hub id; ``embedded``.
+        run: the run that ``sft`` and ``ppo`` belong to; ``base`` without one is ``base`` or the embedded model.
+        base: the model under an adapter folder, and what ``base`` means without a run.
+        sampling: how models answer; greedy, 60 tokens at most, by default.
+        pool: training replies that ``tfidf`` answers with.
+        human: what a person said in each context, for ``human``.
+
+    Raises:
+        UserError: nothing of that name, a stage that isn't done, a damaged file.
+    """
+    untrained = _untrained(reference, pool, human)
+    if untrained is not None:
+        return untrained
+    if reference.endswith(".jsonl"):
+        return _replies(Path(reference))
+    model, prompts, identity = _load(reference, run, runs, base)
+    return _model(reference, model, prompts, identity, sampling=sampling, batch_size=batch_size, seed=seed)
+
+
+_Loaded = tuple["PreTrainedModel", "PromptFormat", dict[str, Any]]
+
+
+def _untrained(reference: str, pool: Sequence[str], human: Mapping[Context, str] | None) -> Contender | None:
+    """Return the floor or the ceiling of that name."""
+    if reference == CEILING:
+        people = HumanCeiling(human)
+        silent = None if human else "no human replies to these contexts"
+        return Contender(CEILING, "ceiling", None if silent else people.respond, people.rank, why_silent=silent)
+    if reference not in FLOORS:
+        return None
+    floor: TfidfFloor | PersonaCopier | GenericReplier
+    floor = TfidfFloor(pool) if reference == "tfidf" else PersonaCopier() if reference == "copier" else GenericReplier()
+    silent = "tfidf answers with training replies, and none were given" if reference == "tfidf" and not pool else None
+    respond = None if silent else floor.respond
+    return Contender(reference, "floor", respond, floor.rank, why_silent=silent, whole_file=True)
+
+
+def _replies(file: Path) -> Contender:
+    from personatune.pipeline.given_replies import GivenReplies
+
+    given = GivenReplies.read(file)
+    why = f"{file} holds replies, no model: it can't score candidates"
+    return Contender(file.name, "replies", given.respond, None, why_no_rank=why, identity={"sha256": given.sha256})
+
+
+def _model(
+    name: str,
+    model: PreTrainedModel,
+    prompts: PromptFormat,
+    identity: dict[str, Any],
+    *,
+    sampling: Sampling | None,
+    batch_size: int,
+    seed: int,
+) -> Contender:
+    from personatune.model.candidates import CandidateScorer
+    from personatune.model.generation import Chatbot, Sampling
+
+    bot = Chatbot(model, prompts, sampling or Sampling(max_new_tokens=60), batch_size=batch_size, seed=seed)
+    return Contender(
+        name,
+        "model",
+        bot,
+        CandidateScorer(model, prompts),
+        model=model,
+        prompts=prompts,
+        chatbot=bot,
+        identity=identity,
+    )
+
+
+def _load(reference: str, run: str | None, runs: Path, base: str | None) -> _Loaded:
+    """Load a stage of a run, an adapter folder, or a model that stands alone."""
+    stage = _stage_of_a_run(reference, run, runs)
+    if stage is not None:
+        return _load_stage(*stage)
+    if reference in _STAGES and reference != "base":
+        raise UserError(f"--model {reference}: which run's? add --run NAME, or write NAME/{reference}")
+    folder = Path(reference)
+    if (folder / _ADAPTER_SETTINGS).is_file():
+        return _load_adapter(folder, base)
+    try:
+        return _load_plain((base or "embedded") if reference == "base" else reference)
+    except UserError as error:
+        known = [*FLOORS, CEILING, *_STAGES, "embedded"]
+        hint = "" if folder.is_dir() or "/" in reference else did_you_mean(reference, known)
+        if hint:
+            raise UserError(f"--model {reference}: neither a folder nor a model that can be loaded{hint}") from error
+        raise
+
+
+def _stage_of_a_run(reference: str, run: str | None, runs: Path) -> tuple[Run, str] | None:
+    """Read ``sft`` with a run, or ``NAME/sft``; None where the reference speaks of no run."""
+    if reference in _STAGES:
+        return None if run is None else (Run.open(runs, run), reference)
+    name, slash, stage = reference.rpartition("/")
+    if slash and stage in _STAGES and (runs / name / "config.yaml").is_file():
+        return Run.open(runs, name), stage
+    return None
+
+
+def _load_stage(run: Run, stage: str) -> _Loaded:
+    from personatune.pipeline.models import ModelName, load_model, load_prompts
+
+    model = load_model(run, cast("ModelName", stage))
+    weights = run.directory / stage / "adapter"
+    identity = {"base": run.config.model.base, "revision": run.config.model.revision, **_weights_of(weights)}
+    return model, load_prompts(run.config), identity
+
+
+def _load_adapter(folder: Path, base: str | None) -> _Loaded:
+    from personatune.model.backbone import load_base_model, load_tokenizer
+    from personatune.model.lora import load_adapter
+
+    source = base or _recorded_base(folder)
+    model = load_adapter(load_base_model(source), folder).merge_and_unload().eval()
+    return model, _prompts(load_tokenizer(source)), {"base": source, **_weights_of(folder)}
+
+
+def _recorded_base(folder: Path) -> str:
+    """Return the base an adapter says it was trained on; the embedded model's copy lies elsewhere on every machine."""
+    from personatune.model.backbone import EMBEDDED, EMBEDDED_NAME
+
+    recorded = str(read_json(folder / _ADAPTER_SETTINGS).get("base_model_name_or_path") or "")
+    copied = Path(recorded).is_absolute() and EMBEDDED_NAME.lower() in Path(recorded).name.lower()
+    if not recorded or copied:
+        return EMBEDDED
+    if Path(recorded).is_absolute() and not Path(recorded).is_dir():
+        raise UserError(f"{folder}: made for {recorded}, which isn't on this machine; name the base model: --base ID")
+    return recorded
+
+
+def _load_plain(source: str) -> _Loaded:
+    from personatune.model.backbone import load_base_model, load_tokenizer
+
+    return load_base_model(source), _prompts(load_tokenizer(source)), {"source": source, **_weights_of(Path(source))}
+
+
+def _prompts(tokenizer: Any) -> PromptFormat:
+    from personatune.config import ModelConfig
+    from personatune.model.prompts import prompt_format
+
+    defaults = ModelConfig()
+    return prompt_format(tokenizer, defaults.prompt_format, defaults.max_length)
+
+
+def _weights_of(folder: Path) -> dict[str, Any]:
+    """Return size and time of a folder's weights: other weights, another contender."""
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return {"weights": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]}
