@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from personatune.cli import chat, data, doctor, probes, stages
+from personatune.cli import chat, data, doctor, probes, rank, stages
 from personatune.errors import UserError
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages, chat, doctor):
+for commands in (stages, chat, rank, doctor):
     app.add_typer(commands.app)
 app.add_typer(data.app, name="data")
 app.add_typer(probes.app, name="probes")

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 Kind = Literal["model", "floor", "ceiling", "replies"]
 _STAGES = ("base", "sft", "ppo")
+_FLOOR_SCORES = {
+    "tfidf": "TF-IDF cosine with persona and last line, IDF of the file's candidates",
+    "copier": "TF-IDF cosine with the persona, IDF of the file's candidates",
+    "generic": "TF-IDF cosine with the nearest generic reply, IDF of the file's candidates",
+}
 _ADAPTER_SETTINGS = "adapter_config.json"
 
 
@@ -35,6 +40,7 @@ class Contender:
             `in_dialogues`.
         rank: scores candidates; None where it can't (``why_no_rank`` says why).
         whole_file: `rank` must get all tasks of a file in one call (its IDF is that of the file).
+        scoring: how `rank` scores, to be printed with its figures.
         model, prompts, chatbot: of models only.
         identity: JSON value that changes when the contender answers otherwise (weights, revision), for resuming.
     """
@@ -46,6 +52,7 @@ class Contender:
     why_silent: str | None = None
     why_no_rank: str | None = None
     whole_file: bool = False
+    scoring: dict[str, Any] = field(default_factory=dict)
     model: PreTrainedModel | None = None
     prompts: PromptFormat | None = None
     chatbot: Chatbot | None = None
@@ -104,14 +111,23 @@ def _untrained(reference: str, pool: Sequence[str], human: Mapping[Context, str]
     if reference == CEILING:
         people = HumanCeiling(human)
         silent = None if human else "no human replies to these contexts"
-        return Contender(CEILING, "ceiling", None if silent else people.respond, people.rank, why_silent=silent)
+        respond = None if silent else people.respond
+        scoring = {"score": "1 for the gold reply"}
+        return Contender(CEILING, "ceiling", respond, people.rank, why_silent=silent, whole_file=True, scoring=scoring)
     if reference not in FLOORS:
         return None
     floor: TfidfFloor | PersonaCopier | GenericReplier
     floor = TfidfFloor(pool) if reference == "tfidf" else PersonaCopier() if reference == "copier" else GenericReplier()
     silent = "tfidf answers with training replies, and none were given" if reference == "tfidf" and not pool else None
-    respond = None if silent else floor.respond
-    return Contender(reference, "floor", respond, floor.rank, why_silent=silent, whole_file=True)
+    return Contender(
+        reference,
+        "floor",
+        None if silent else floor.respond,
+        floor.rank,
+        why_silent=silent,
+        whole_file=True,
+        scoring={"score": _FLOOR_SCORES[reference]},
+    )
 
 
 def _replies(file: Path) -> Contender:
@@ -136,11 +152,18 @@ def _model(
     from personatune.model.generation import Chatbot, Sampling
 
     bot = Chatbot(model, prompts, sampling or Sampling(max_new_tokens=60), batch_size=batch_size, seed=seed)
+    scoring = {
+        "score": "mean token log-likelihood, end token included",
+        "prompt": type(prompts).__name__,
+        "max_length": prompts.max_length,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
     return Contender(
         name,
         "model",
         bot,
         CandidateScorer(model, prompts),
+        scoring=scoring,
         model=model,
         prompts=prompts,
         chatbot=bot,
