@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from personatune.dialogue import Persona, Probe
-from personatune.judging.polarity import AVERSIONS, Mention, Sign, mend_contractions, mentions
-from personatune.lexicon import NUMBER_DIGITS, group_of
-from personatune.words import keyword_stems, stem, words
+from personatune.judging.numbers import Number, numbers_in
+from personatune.judging.polarity import Mention, Sign, Standing, mend_contractions, mentions
+from personatune.judging.polarity_cues import AVERSIONS, PEOPLE
+from personatune.judging.telling import WEAK_STEMS
+from personatune.lexicon import group_of
+from personatune.words import is_content_word, keyword_stems, stem, words
 
 Verdict = Literal["consistent", "contradicting", "neutral"]
 
 _AVERSION_STEMS = frozenset(map(stem, AVERSIONS))
-_NUMBER_OF_STEM = {stem(word): digits for word, digits in NUMBER_DIGITS.items()}
+_PEOPLE_STEMS = frozenset(map(stem, PEOPLE | {"married", "people"}))
 _YES_NO = re.compile(
     r"(?:^|[.!?,] *)(?:so |and )?"
     r"(?:do|does|did|are|is|were|was|have|has|can|could|would|will) (?:you|your|there|any)\b",
@@ -50,6 +54,33 @@ def trait_signs(trait: str) -> dict[str, Sign]:
     """Return each keyword stem of a trait with its sign in the trait: -1 denied or disliked, else 0 or 1."""
     keywords = set(trait_keywords(trait))
     return {mention.stem: mention.sign for mention in mentions(trait) if mention.stem in keywords}
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    """Of when and whom a trait's keywords hold: only a mention of the same time and person agrees with it."""
+
+    standings: dict[str, Standing]
+    of_others: bool  # the trait itself tells of somebody else, so "she has…" may be about them
+
+    def sign_of(self, mention: Mention) -> Sign | None:
+        """Return the sign of a mention as the trait must take it; None where it says nothing about the trait."""
+        own = self.standings.get(mention.stem, "now")
+        if mention.standing in ("now", own) or own != "now":
+            return mention.sign
+        if mention.standing == "other":
+            return mention.sign if self.of_others else None
+        if mention.standing == "hope":
+            return None
+        return 0 if mention.sign == -1 else -1  # what was, or is wished for, is not so now
+
+
+@lru_cache(maxsize=20_000)
+def _holding(trait: str) -> _Holding:
+    said = mentions(trait)
+    keywords = set(trait_keywords(trait))
+    of_others = any(mention.standing == "other" or mention.stem in _PEOPLE_STEMS for mention in said)
+    return _Holding({mention.stem: mention.standing for mention in said if mention.stem in keywords}, of_others)
 
 
 def expressed_traits(reply: str, persona: Persona) -> list[int]:
@@ -123,18 +154,23 @@ def copy_share(replies: Sequence[str], persona: Persona) -> float:
 
 
 def _agrees(said: Sequence[Mention], trait: str) -> bool:
-    signs = trait_signs(trait)
-    return any(mention.stem in signs and (mention.sign == -1) == (signs[mention.stem] == -1) for mention in said)
+    signs, holding = trait_signs(trait), _holding(trait)
+    for mention in said:
+        if mention.stem in signs:
+            sign = holding.sign_of(mention)
+            if sign is not None and (sign == -1) == (signs[mention.stem] == -1):
+                return True
+    return False
 
 
 def _disagrees(said: Sequence[Mention], trait: str, reply: str) -> bool:
-    signs = trait_signs(trait)
+    signs, holding = trait_signs(trait), _holding(trait)
     first_person = not _FIRST_PERSON.isdisjoint(words(mend_contractions(reply)))
-    return any(
-        mention.sign == -1 if signs[mention.stem] >= 0 else mention.sign == 1 or first_person
-        for mention in said
-        if mention.stem in signs
-    )
+    for mention in said:
+        sign = holding.sign_of(mention) if mention.stem in signs else None
+        if sign is not None and (sign == -1 if signs[mention.stem] >= 0 else sign == 1 or (sign == 0 and first_person)):
+            return True
+    return False
 
 
 def _denies(probe: Probe) -> bool:
@@ -146,20 +182,27 @@ def _denies(probe: Probe) -> bool:
 def _keyword_evidence(answer: str, probe: Probe, denied_trait: bool) -> tuple[bool, bool]:
     # "What are you afraid of?" is answered by the bare value: "Clowns!"
     asks_denied = any(mention.sign == -1 for mention in mentions(probe.question.replace("?", " that.")))
-    signs = trait_signs(probe.trait)
+    signs, holding = trait_signs(probe.trait), _holding(probe.trait)
+    other_numbers = _parts_of_other_numbers(answer, probe.trait)
     right = wrong = False
     for mention in mentions(answer):
-        if mention.stem in probe.keywords:
-            # "I enjoy cooking but not baking" wants cooking affirmed and baking denied
-            denied = signs[mention.stem] == -1 if mention.stem in signs else denied_trait
-            fits = (mention.sign < asks_denied) if denied else mention.sign >= 0
-            right, wrong = right or fits, wrong or not fits
+        if mention.stem not in probe.keywords or mention.position in other_numbers:
+            continue
+        sign = holding.sign_of(mention)
+        if sign is None:
+            continue
+        # "I enjoy cooking but not baking" wants cooking affirmed and baking denied
+        denied = signs[mention.stem] == -1 if mention.stem in signs else denied_trait
+        fits = sign < asks_denied if denied else sign >= 0
+        right, wrong = right or fits, wrong or not fits
     return right, wrong
 
 
 def _clashing_values(answer: str, probe: Probe) -> list[str]:
     wrong = set(probe.contradicting) - set(probe.keywords)
-    return [mention.stem for mention in mentions(answer) if mention.stem in wrong and mention.sign >= 0]
+    holding = _holding(probe.trait)
+    found = [mention for mention in mentions(answer) if mention.stem in wrong]
+    return [mention.stem for mention in found if (sign := holding.sign_of(mention)) is not None and sign >= 0]
 
 
 def _flat_answer(answer: str, question: str) -> bool | None:
@@ -173,27 +216,50 @@ def _flat_answer(answer: str, question: str) -> bool | None:
 
 
 def _other_number(answer: str, trait: str) -> bool:
-    counted = _counted(trait)
-    said = _counted(answer)
-    return any(thing in said and said[thing].isdisjoint(numbers) for thing, numbers in counted.items())
+    """Say whether the answer counts what the trait counts, and comes to another number."""
+    counted, said = _counted(trait), _counted(answer)
+    every = {number.value for number in _held_numbers(answer)}
+    return any(
+        thing in said
+        and said[thing].isdisjoint(numbers)
+        # "Thirty-four, and my sister is two years older": years are counted of many things
+        and not (thing in WEAK_STEMS and not every.isdisjoint(numbers))
+        for thing, numbers in counted.items()
+    )
 
 
-def _counted(text: str) -> dict[str, set[str]]:
+def _counted(text: str) -> dict[str, set[int]]:
     """Return what the text counts: stem of each content word to the numbers at most two words before it."""
-    counts: dict[str, set[str]] = {}
-    said = [mention.stem for mention in mentions(text)]
-    for place, word in enumerate(said):
-        number = _number(word)
-        if number is None:
-            continue
-        for thing in said[place + 1 : place + 3]:
-            if _number(thing) is None:
-                counts.setdefault(thing, set()).add(number)
+    counts: dict[str, set[int]] = {}
+    said = _held(text)
+    for number in _held_numbers(text):
+        for mention in said[number.end : number.end + 2]:
+            if is_content_word(mention.stem) and not numbers_in([mention.stem]):
+                counts.setdefault(mention.stem, set()).add(number.value)
     return counts
 
 
-def _number(word: str) -> str | None:
-    return word if word.isdigit() else _NUMBER_OF_STEM.get(word)
+def _parts_of_other_numbers(answer: str, trait: str) -> frozenset[int]:
+    """Return the places of number words that make up another number: "forty-four" holds the "four" of thirty-four."""
+    right = {number.value for number in numbers_in([mention.stem for mention in mentions(trait)])}
+    said = mentions(answer)
+    if not right:
+        return frozenset()
+    found = numbers_in([mention.stem for mention in said])
+    parts = [number for number in found if number.end - number.start > 1 and number.value not in right]
+    return (
+        frozenset(said[place].position for number in parts for place in range(number.start, number.end))
+        if right
+        else frozenset()
+    )
+
+
+def _held(text: str) -> list[Mention]:
+    return [mention for mention in mentions(text) if mention.standing in ("now", "past") and mention.sign >= 0]
+
+
+def _held_numbers(text: str) -> list[Number]:
+    return numbers_in([mention.stem for mention in _held(text)])
 
 
 def _plain(text: str) -> str:

@@ -17,62 +17,11 @@ from personatune.judging.keywords import Verdict, judge_answer, trait_keywords, 
 from personatune.judging.polarity import mend_contractions
 from personatune.judging.probe_rules import RULES, ProbeRule
 from personatune.judging.small_talk import INTERLUDES, OPENINGS
-from personatune.judging.telling import WEAK_STEMS
+from personatune.judging.telling import SAME_THING, WEAK_STEMS
 from personatune.lexicon import NUMBER_DIGITS, group_of, siblings, synonyms
 from personatune.words import keyword_stems, stem, stems, words
 
 MIN_PROBES = 3
-
-_EXTRA_SYNONYMS = {
-    stem(word): tuple(map(stem, others.split()))
-    for word, others in {
-        "vegetarian": "veggie meat vegetables plants",
-        "vegan": "plant plants vegetables",
-        "married": "husband wife marriage spouse",
-        "husband": "married",
-        "wife": "married",
-        "pregnant": "baby expecting pregnancy",
-        "baker": "bake baking",
-        "dentist": "dental teeth",
-        "nurse": "nursing",
-        "artist": "art",
-        "musician": "music",
-        "drummer": "drums drum",
-        "guitarist": "guitar",
-        "farmer": "farm farming",
-        "student": "study studying",
-        "puppies": "dog",
-        "puppy": "dog",
-        "kitten": "cat",
-        "kids": "children child son daughter",
-        "children": "kids kid son daughter",
-        "boys": "sons son",
-        "girls": "daughters daughter",
-        "sons": "boys kids children",
-        "daughters": "girls kids children",
-        "siblings": "brother sister brothers sisters",
-        "brothers": "brother",
-        "sisters": "sister",
-        "mother": "mom kids children",
-        "father": "dad kids children",
-        "parents": "mom dad mother father",
-        "swim": "swimming pool",
-        "grandchildren": "grandchild grandkids grandson granddaughter",
-        "grandkids": "grandchild grandchildren grandson granddaughter",
-        "christian": "christ jesus church god",
-        "catholic": "church god",
-        "jog": "run running",
-        "jogging": "run",
-        "running": "run runner jog",
-        "hiking": "hike hikes trail",
-        "fishing": "fish",
-        "gay": "homosexual",
-        "depression": "depressed",
-        "depressed": "depression",
-        "anxiety": "anxious",
-        "blonde": "blond",
-    }.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +216,7 @@ def _accepted(rule: ProbeRule, match: re.Match[str], trait: str) -> list[str]:
     for word in value_words:
         for other in synonyms(word):
             accepted += [stem(part) for part in other.split()] if " " not in other else []
-        accepted += _EXTRA_SYNONYMS.get(stem(word), ())
+        accepted += SAME_THING.get(stem(word), ())
     if any(map(_is_number, accepted)):
         accepted += _number_spellings(words(mend_contractions(trait)))
     if rule.attribute == "children":

@@ -1,0 +1,43 @@
+"""Numbers in a row of words: "thirty", "four" are 34; "two hundred" is 200; "26" is itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from personatune.lexicon import NUMBER_DIGITS
+from personatune.words import stem
+
+_VALUES = {stem(word): int(digits) for word, digits in NUMBER_DIGITS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number and the words it is said with: places ``start`` to ``end`` (exclusive) of the row."""
+
+    value: int
+    start: int
+    end: int
+
+
+def numbers_in(row: Sequence[str]) -> list[Number]:
+    """Return the numbers in a row of stems or words, in order; number words that belong together are one."""
+    found: list[Number] = []
+    for place, word in enumerate(row):
+        value = int(word) if word.isdecimal() else _VALUES.get(stem(word))
+        if value is None:
+            continue
+        last = found[-1] if found and found[-1].end == place and not row[place - 1].isdecimal() else None
+        if last and (joined := _join(last.value, value)) is not None:
+            found[-1] = Number(joined, last.start, place + 1)
+        else:
+            found.append(Number(value, place, place + 1))
+    return found
+
+
+def _join(first: int, second: int) -> int | None:
+    if second in (100, 1000) and 0 < first < second:
+        return first * second
+    if first >= 20 and first % 10 == 0 and 0 < second < 10:
+        return first + second
+    return first + second if first >= 100 and first % 100 == 0 and 0 < second < 100 else None
