@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from personatune.cli import chat, data, doctor, probes, rank, stages
+from personatune.cli import chat, data, doctor, judge, probes, rank, stages
 from personatune.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 for commands in (stages, chat, rank, doctor):
     app.add_typer(commands.app)
 app.add_typer(data.app, name="data")
+app.add_typer(judge.app, name="judge")
 app.add_typer(probes.app, name="probes")
 
 

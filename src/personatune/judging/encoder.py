@@ -30,7 +30,7 @@ class SentenceEncoder:
     def __init__(self, source: str = "embedded") -> None:
         self.source = source
         self._cache: dict[str, NDArray[np.float32]] = {}
-        self._tokenizer, self._model = _load(source)
+        self._tokenizer, self._model = load_encoder(source)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one unit vector for each text, (n, d); texts seen before come from the cache."""
@@ -67,7 +67,8 @@ def embedded_folder() -> Path | None:
     return None
 
 
-def _load(source: str) -> tuple[Any, Any]:
+def load_encoder(source: str) -> tuple[Any, Any]:
+    """Return tokenizer and model of "embedded", a folder or a hub id; `UserError` when there is none."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 

@@ -1,0 +1,165 @@
+"""``judge train``: gather the pairs, train the critic, calibrate it, and report how far it can be trusted."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personatune.data.pair_files import hand_written_pairs, read_pairs
+from personatune.data.persona_pairs import SentencePair, make_persona_pairs
+from personatune.data.sources import DatasetLoader
+from personatune.data.triples import plain_sentence
+from personatune.dialogue import Perspective
+from personatune.errors import UserError
+from personatune.evaluation.judge_accuracy import JudgeAccuracy, judge_accuracy
+from personatune.judging.critic import Critic
+from personatune.judging.critic_files import save_critic
+from personatune.judging.persona_probes import load_persona_probes
+from personatune.judging.persona_probes.format import Split
+from personatune.progress import Progress
+from personatune.storage import write_json, write_text
+from personatune.training.critic import CriticSettings, CriticTrainer, fit_temperature, label_ids, logits_of
+
+CALIBRATION_SHARE = 0.05
+"""Of the NLI pairs: kept from training to fit the temperature on, together with held-out persona pairs."""
+
+_HELD_OUT_PAIRS = 3000
+_ERRORS_SHOWN = 100
+_FEWEST_WORDS = 3  # of an answer that can be judged without its question
+
+
+@dataclass(frozen=True)
+class CriticData:
+    """Pairs by use: to learn from, to set the temperature on, and to report on by name."""
+
+    train: list[SentencePair]
+    calibration: list[SentencePair]
+    tests: dict[str, list[SentencePair]]
+    counts: dict[str, int]
+
+
+def gather(
+    nli: Path, nli_test: Path | None, sources: Sequence[str], generated: int, hand_written_repeats: int, seed: int
+) -> CriticData:
+    """Read and make all pairs.
+
+    Held-out persona pairs are made of the sources' own validation dialogues; sentences that training has seen are left
+    out of them.
+
+    Raises:
+        UserError: a file or source can't be read, or gives no persona.
+    """
+    entailment = read_pairs(nli, "general entailment").pairs
+    random.Random(f"{seed}/nli").shuffle(entailment)
+    held_out = round(CALIBRATION_SHARE * len(entailment))
+    train_side, validation_side = _perspectives(sources)
+    made = make_persona_pairs(train_side, generated, seed)
+    written = hand_written_pairs()
+    probes = probe_pairs("train", seed)
+    train = [*entailment[held_out:], *made, *(written + probes) * hand_written_repeats]
+    seen = {plain_sentence(text) for pair in train for text in (pair.premise, pair.hypothesis)}
+    unseen = [
+        pair
+        for pair in (make_persona_pairs(validation_side, _HELD_OUT_PAIRS * 2, seed + 1) if validation_side else [])
+        if plain_sentence(pair.premise) not in seen or plain_sentence(pair.hypothesis) not in seen
+    ][:_HELD_OUT_PAIRS]
+    half = len(unseen) // 2
+    tests = {"generated persona pairs": unseen[half:], "probe replies": probe_pairs("test", seed)}
+    if nli_test is not None:
+        tests["general entailment"] = read_pairs(nli_test, "general entailment").pairs
+    counts = {
+        "general entailment": len(entailment) - held_out,
+        "generated persona pairs": len(made),
+        "hand-written persona pairs": len(written),
+        "probe replies": len(probes),
+    }
+    calibration = [*entailment[:held_out], *unseen[:half]]
+    return CriticData(train, calibration, {name: pairs for name, pairs in tests.items() if pairs}, counts)
+
+
+def train_critic(data: CriticData, settings: CriticSettings, out: Path, progress: Progress) -> dict[str, Any]:
+    """Train, calibrate, save the critic to ``out``, and write ``report.json`` and ``errors.tsv`` beside it.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the same call goes on there.
+    """
+    trainer = CriticTrainer(settings, data.train, out, progress)
+    network = trainer.train()
+    temperature = fit_temperature(logits_of(network, data.calibration), label_ids(data.calibration))
+    card = {
+        "base": settings.base,
+        "alone": settings.alone,
+        "temperature": temperature,
+        "settings": settings.to_json(),
+        "trained_on": data.counts,
+    }
+    save_critic(out, network.trained_state(), card)
+    critic = Critic(out)
+    results = {name: judge_accuracy(critic, pairs) for name, pairs in data.tests.items()}
+    measured = {name: result.to_json() for name, result in results.items()}
+    summary = {name: {key: row[key] for key in ("accuracy", "n")} for name, row in measured.items()}
+    save_critic(out, network.trained_state(), {**card, "measured": summary})
+    report = {"critic": critic.card, "tests": measured, "pairs_per_second": pairs_per_second(out, data)}
+    write_json(out / "report.json", report)
+    write_text(out / "errors.tsv", _error_lines(results))
+    trainer.checkpoints.clear()
+    return report
+
+
+def pairs_per_second(folder: Path, data: CriticData) -> float:
+    """Return how many pairs a freshly loaded critic judges in a second, loading left out."""
+    pairs = [(pair.premise, pair.hypothesis) for pair in next(iter(data.tests.values()))]
+    critic = Critic(folder)
+    started = time.perf_counter()
+    critic.probabilities(pairs)
+    return len(set(pairs)) / (time.perf_counter() - started)
+
+
+def probe_pairs(split: Split, seed: int) -> list[SentencePair]:
+    """Return pairs of the hand-written PersonaProbes of one split: each trait with its replies, and with another's."""
+    rng = random.Random(f"{seed}/probes/{split}")
+    pairs = []
+    for persona in load_persona_probes(split):
+        for trait in persona.traits:
+            pairs.append(SentencePair(trait.trait, trait.consistent, "entailment", "probe reply"))
+            wrong = [trait.contradiction, *trait.contradicting_answers]
+            pairs += [
+                SentencePair(trait.trait, text, "contradiction", "probe contradiction")
+                for text in wrong
+                if len(text.split()) >= _FEWEST_WORDS
+            ]
+            others = [other for other in persona.traits if other is not trait]
+            pairs += [
+                SentencePair(trait.trait, other.consistent, "neutral", "reply to another probe")
+                for other in rng.sample(others, min(2, len(others)))
+            ]
+    return pairs
+
+
+def _perspectives(sources: Sequence[str]) -> tuple[list[Perspective], list[Perspective]]:
+    train: list[Perspective] = []
+    validation: list[Perspective] = []
+    for source in sources:
+        for dialogue in DatasetLoader(source).load().dialogues:
+            side = train if dialogue.split in (None, "train") else validation
+            if dialogue.split != "test":
+                side += dialogue.perspectives()
+    if not train:
+        raise UserError(
+            f"{', '.join(sources)}: no training dialogue with a persona; name a source of persona dialogues"
+        )
+    return train, validation
+
+
+def _error_lines(results: dict[str, JudgeAccuracy]) -> str:
+    lines = ["test\tkind\tpremise\thypothesis\tlabel\tjudged\tprobability"]
+    for name, result in results.items():
+        lines += [
+            "\t".join((name, pair.kind, pair.premise, pair.hypothesis, pair.label, judged, f"{probability:.3f}"))
+            for pair, judged, probability in result.errors()[:_ERRORS_SHOWN]
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,196 @@
+"""Training the critic: from labelled sentence pairs to calibrated entailment probabilities."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from personatune.data.persona_pairs import SentencePair
+from personatune.judging.critic_files import quantised, restored
+from personatune.judging.critic_network import CriticNetwork
+from personatune.judging.entailment import LABELS
+from personatune.progress import Progress, SilentProgress
+from personatune.training.checkpoints import (
+    CheckpointManager,
+    capture_rng,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_rng,
+)
+from personatune.training.interrupts import StopRequest
+
+_WINDOW = 32  # batches of like length are cut from runs of so many
+_SAVE_EVERY = 200  # steps
+_WARMUP = 0.06  # of all steps
+
+
+@dataclass(frozen=True)
+class CriticSettings:
+    """How the critic is trained; chosen on hand-written pairs and a part of SNLI's validation set.
+
+    Attributes:
+        alone: lower layers that read each sentence alone and stay as they are.
+        learning_rate, head_rate: of the upper layers and of the new head; both warm up and fall linearly to 0.
+        epochs: passes over all pairs.
+    """
+
+    base: str = "embedded"
+    alone: int = 2
+    learning_rate: float = 3e-4
+    head_rate: float = 1e-3
+    batch_size: int = 32
+    epochs: float = 2.0
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class CriticTrainer:
+    """Trains a `CriticNetwork` on pairs; saves as it goes, and goes on where it stopped with the same result.
+
+    Args:
+        pairs: what to learn from.
+        directory: where checkpoints are kept until training is done.
+    """
+
+    def __init__(
+        self,
+        settings: CriticSettings,
+        pairs: Sequence[SentencePair],
+        directory: Path,
+        progress: Progress | None = None,
+    ) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings = settings
+        self.pairs = list(pairs)
+        self.progress = progress or SilentProgress()
+        self.network = CriticNetwork(settings.base, settings.alone)
+        self.checkpoints = CheckpointManager(directory / "checkpoints")
+        self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        head = {id(parameter) for parameter in self.network.head.parameters()}
+        rest = [parameter for parameter in self.parameters if id(parameter) not in head]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": rest, "lr": settings.learning_rate, "rate": settings.learning_rate},
+                {"params": list(self.network.head.parameters()), "lr": settings.head_rate, "rate": settings.head_rate},
+            ],
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.steps_per_epoch = math.ceil(len(self.pairs) / settings.batch_size)
+        self.total_steps = max(1, round(self.steps_per_epoch * settings.epochs))
+        self._epoch_batches: tuple[int, list[list[int]]] = (-1, [])
+
+    def train(self) -> CriticNetwork:
+        """Train to the end and return the network with the weights as they are stored (8 bits).
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the step under way was saved, the next call goes on there.
+        """
+        step = self._resume()
+        average = math.nan
+        self.network.train()
+        with StopRequest() as stop, self.progress.task("Critic", self.total_steps) as task:
+            task.advance(step)
+            while step < self.total_steps:
+                loss = self._step(self._batch(step), step)
+                average = loss if math.isnan(average) else 0.98 * average + 0.02 * loss
+                step += 1
+                task.advance(1, loss=average)
+                if stop.requested or step % _SAVE_EVERY == 0 or step == self.total_steps:
+                    self._save(step)
+                if stop.requested:
+                    raise KeyboardInterrupt
+        self.network.load_trained_state(restored(quantised(self.network.trained_state())))
+        return self.network.eval()
+
+    def _batch(self, step: int) -> list[SentencePair]:
+        """Return the batch of a step: a function of seed and step alone, so a resumed run sees the same ones."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if self._epoch_batches[0] != epoch:
+            generator = random.Random(f"{self.settings.seed}/{epoch}")
+            order = list(range(len(self.pairs)))
+            generator.shuffle(order)
+            size, batches = self.settings.batch_size, []
+            for start in range(0, len(order), size * _WINDOW):
+                run = sorted(order[start : start + size * _WINDOW], key=lambda index: _length(self.pairs[index]))
+                batches += [run[at : at + size] for at in range(0, len(run), size)]
+            generator.shuffle(batches)
+            self._epoch_batches = (epoch, batches)
+        return [self.pairs[index] for index in self._epoch_batches[1][within]]
+
+    def _step(self, batch: Sequence[SentencePair], step: int) -> float:
+        fraction = min((step + 1) / (_WARMUP * self.total_steps), 1.0) * (1 - step / self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * fraction
+        logits = self.network([pair.premise for pair in batch], [pair.hypothesis for pair in batch])
+        loss = nn.functional.cross_entropy(logits, label_ids(batch))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    def _save(self, step: int) -> None:
+        moments, groups = optimizer_tensors(self.optimizer)
+        rng, rng_state = capture_rng()
+        self.checkpoints.save(
+            step,
+            {"network": self.network.trained_state(), "optimizer": moments, "rng": rng},
+            {"optimizer": groups, "rng": rng_state, "pairs": len(self.pairs), "settings": self.settings.to_json()},
+        )
+
+    def _resume(self) -> int:
+        checkpoint = self.checkpoints.load_last()
+        if checkpoint is None or checkpoint.state["settings"] != self.settings.to_json():
+            return 0
+        if checkpoint.state["pairs"] != len(self.pairs):
+            return 0  # other data: a new training, not the rest of the old one
+        self.network.load_trained_state(checkpoint.tensors["network"])
+        restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
+        restore_rng(checkpoint.tensors["rng"], checkpoint.state["rng"])
+        return checkpoint.step
+
+
+def label_ids(pairs: Sequence[SentencePair]) -> Tensor:
+    """Return the labels as numbers, (n,), in the order of `LABELS`."""
+    return torch.tensor([LABELS.index(pair.label) for pair in pairs])
+
+
+@torch.inference_mode()
+def logits_of(network: CriticNetwork, pairs: Sequence[SentencePair], batch_size: int = 64) -> Tensor:
+    """Return the logits of all pairs, (n, 3), in their order."""
+    order = sorted(range(len(pairs)), key=lambda index: _length(pairs[index]))
+    logits = torch.empty(len(pairs), len(LABELS))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        logits[rows] = network([pairs[row].premise for row in rows], [pairs[row].hypothesis for row in rows])
+    return logits
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature T that makes softmax(logits / T) likeliest (Guo et al. 2017, arXiv 1706.04599)."""
+    log_temperature = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], lr=0.5, max_iter=50)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(logits / log_temperature.exp(), labels)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return float(log_temperature.detach().exp())
+
+
+def _length(pair: SentencePair) -> int:
+    return len(pair.premise) + len(pair.hypothesis)
