@@ -1,4 +1,4 @@
-"""How a sentence is read: who says what of whom, denied, liked, past or wished for. Every verdict was decided by hand."""
+"""How a sentence is read: who says what of whom, denied, liked, past or wished for; all decided by hand."""
 
 from __future__ import annotations
 

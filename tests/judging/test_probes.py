@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personatune.dialogue import Context, Persona
+from personatune.judging.derived_probes import attribute_of, make_probe
 from personatune.judging.keywords import copy_share, judge_answer
-from personatune.judging.probes import ProbeDialogue, attribute_of, hold_dialogues, make_probe, make_script
+from personatune.judging.probes import ProbeDialogue, hold_dialogues, make_script
 from personatune.judging.small_talk import INTERLUDES, OPENINGS
 from personatune.words import keyword_stems, stems
 
@@ -122,7 +123,10 @@ def test_two_traits_are_too_few_for_a_dialogue():
 
 def test_small_talk_tells_of_no_persona():
     lines = OPENINGS + INTERLUDES
-    assert len(set(lines)) == len(lines) >= 25
+    assert len(set(lines)) == len(lines) >= 65
+    asking = ("what do", "what kind", "who ", "how old", "do you have", "favorite", "favourite")
+    assert not [line for line in lines if any(words in line.lower() for words in asking)]
+    assert not [line for line in INTERLUDES if line.endswith("?") and "your" in line.lower()]
 
 
 def _scripts():
