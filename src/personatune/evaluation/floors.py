@@ -101,10 +101,10 @@ class GenericReplier:
 
     def rank(self, tasks: Sequence[RankingTask]) -> list[list[float]]:
         """Score candidates by the TF-IDF cosine with the nearest generic reply; give it all tasks of a file at once."""
-        vectorizer = _vectorizer().fit(_all_candidates(tasks))
-        generic_V_G = vectorizer.transform(generic_replies()).T.tocsr()
-        nearest = np.asarray((vectorizer.transform(_all_candidates(tasks)) @ generic_V_G).max(axis=1).todense()).ravel()
-        return _per_task(tasks, nearest)
+        vectorizer = _vectorizer()
+        candidates = vectorizer.fit_transform(_all_candidates(tasks))
+        nearest = (candidates @ vectorizer.transform(generic_replies()).T.tocsr()).max(axis=1)
+        return _per_task(tasks, np.asarray(nearest.todense()).ravel())
 
     def respond(self, contexts: Sequence[Context]) -> list[str]:
         """Answer with a generic reply not said yet in the dialogue, drawn by the last line and the turn."""
@@ -146,8 +146,8 @@ class HumanCeiling:
 
 def tfidf_scores(tasks: Sequence[RankingTask], queries: Sequence[str]) -> list[list[float]]:
     """Return the TF-IDF cosine of each task's candidates with its query; IDF over all candidates of all tasks."""
-    vectorizer = _vectorizer().fit(_all_candidates(tasks))
-    candidates = vectorizer.transform(_all_candidates(tasks))
+    vectorizer = _vectorizer()
+    candidates = vectorizer.fit_transform(_all_candidates(tasks))
     owners = np.repeat(np.arange(len(tasks)), [len(task.candidates) for task in tasks])
     cosines = candidates.multiply(vectorizer.transform(queries)[owners]).sum(axis=1)
     return _per_task(tasks, np.asarray(cosines).ravel())
