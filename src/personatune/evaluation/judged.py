@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personatune.dialogue import Perspective
+from personatune.evaluation.tallies import Tally, rate, total
 from personatune.evaluation.transcripts import own_lines
-from personatune.intervals import Estimate, bootstrap, ratio
+from personatune.intervals import Estimate
 from personatune.judging.assertions import assertions
 from personatune.judging.entailment import CONTRADICTION, ENTAILMENT, NEUTRAL, EntailmentJudge
 from personatune.judging.polarity import mend_contractions
 
 Pair = tuple[str, str]
 Probabilities = NDArray[np.float64]
-Tally = tuple[float, int]
-"""A sum and how many things it is over; a rate is the ratio of both, summed over lines and dialogues."""
 
 MEASURES = ("prompt_to_line", "line_to_line", "c_score", "contradicting_lines", "asserting_lines")
 
@@ -187,22 +186,20 @@ class JudgedEvaluator:
         by_turn: dict[str, Estimate] = {}
         rows = [dialogue.tallies() for dialogue in judged]
         for measure in MEASURES:
-            found = self.rate([total(row[measure]) for row in rows])
+            found = self._rate([total(row[measure]) for row in rows])
             if found is None:
                 absent[measure] = _NEEDS[measure]
                 continue
             metrics[measure] = found
             for turn in range(max(len(row[measure]) for row in rows)):
-                at_turn = self.rate([row[measure][turn] for row in rows if turn < len(row[measure])])
+                at_turn = self._rate([row[measure][turn] for row in rows if turn < len(row[measure])])
                 if at_turn is not None:
                     by_turn[f"{measure}_{turn + 1}"] = at_turn
         contradictions = tuple(found for dialogue in judged for found in dialogue.contradictions)
         return JudgedFigures(metrics | by_turn, absent, self.judge.name, self.decision, contradictions)
 
-    def rate(self, tallies: Sequence[Tally]) -> Estimate | None:
-        """Return the ratio of sums over dialogues; None where there is nothing to divide by."""
-        items = [tally for tally in tallies if tally[1]]
-        return bootstrap(items, self.bootstrap_samples, self.seed, ratio) if items else None
+    def _rate(self, tallies: Sequence[Tally]) -> Estimate | None:
+        return rate(tallies, self.bootstrap_samples, self.seed)
 
     def _label(self, probabilities: Probabilities) -> int:
         if self.threshold is None:
@@ -248,12 +245,6 @@ class JudgedEvaluator:
             tuple(bool(line) for line in lines),
             (*found, *clashes.values()),
         )
-
-
-def total(tallies: Iterable[Tally]) -> Tally:
-    """Add tallies up."""
-    rows = list(tallies)
-    return sum(row[0] for row in rows), sum(row[1] for row in rows)
 
 
 def _line_pairs(lines: Sequence[tuple[str, ...]]) -> Iterable[tuple[int, int, str, str]]:
