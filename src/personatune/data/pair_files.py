@@ -53,8 +53,17 @@ def read_pairs(file: Path, kind: str = "") -> PairFile:
 
 def hand_written_pairs() -> list[SentencePair]:
     """Return the persona pairs written by hand for training that come with the package."""
-    text = resources.files("personatune.data").joinpath("persona_pairs.tsv").read_text(encoding="utf-8")
-    return list(_pairs(text, "persona_pairs.tsv", "written by hand", Counter()))
+    return _packaged("persona_pairs.tsv", "written by hand")
+
+
+def hand_written_scenes() -> list[SentencePair]:
+    """Return the pairs on everyday scenes, in the manner of SNLI, written by hand for training."""
+    return _packaged("scene_pairs.tsv", "general entailment")
+
+
+def _packaged(name: str, kind: str) -> list[SentencePair]:
+    text = resources.files("personatune.data").joinpath(name).read_text(encoding="utf-8")
+    return list(_pairs(text, name, kind, Counter()))
 
 
 def _pairs(text: str, place: str, kind: str, skipped: Counter[str]) -> Iterator[SentencePair]:

@@ -45,6 +45,8 @@ KINDS: dict[str, tuple[Label, float]] = {
 """Kind of pair to its label and its share of that label's pairs."""
 
 _MAX_USES = 24  # pairs in which one sentence stands, so that no sentence gives its label away
+_ASIDE = 9  # words of chatter around a fact
+_ASIDE_AT_PREMISE = 0.7
 _FAVOURITES_SHARE = 0.4  # of the conflicting values; there are far more kinds of favourites than of other such facts
 _SHORTEST, _LONGEST = 2, 18  # words of a chat sentence
 
@@ -109,6 +111,41 @@ def make_persona_pairs(perspectives: Sequence[Perspective], count: int, seed: in
             pairs.append(SentencePair(premise, hypothesis, label, kind))
     rng.shuffle(pairs)
     return pairs
+
+
+def chatter(perspectives: Sequence[Perspective], seed: int = 0) -> list[str]:
+    """Return short sentences that people said beside the point: what stands around a fact in a chat line."""
+    rng = random.Random(seed)
+    lines = [
+        turn.text
+        for perspective in rng.sample(perspectives, min(2000, len(perspectives)))
+        for turn in perspective.turns
+    ]
+    return sorted({sentence for line in lines for sentence in _sentences(line) if len(words(sentence)) <= _ASIDE})
+
+
+def lengthened(pairs: Sequence[SentencePair], asides: Sequence[str], share: float, seed: int = 0) -> list[SentencePair]:
+    """Return the pairs with a sentence of chatter put before or behind one side of ``share`` of them.
+
+    People say more than one thing in a line; what they say beside the point changes no label. The chatter shares no
+    keyword with the pair.
+    """
+    rng = random.Random(seed)
+    return [_with_aside(pair, asides, rng) if rng.random() < share else pair for pair in pairs]
+
+
+def _with_aside(pair: SentencePair, asides: Sequence[str], rng: random.Random) -> SentencePair:
+    about = _keywords(pair.premise) | _keywords(pair.hypothesis)
+    aside = next((text for text in rng.choices(asides, k=5) if about.isdisjoint(_keywords(text))), None)
+    if aside is None:
+        return pair
+    at_premise, in_front = rng.random() < _ASIDE_AT_PREMISE, rng.random() < 0.5
+    text = pair.premise if at_premise else pair.hypothesis
+    if len(words(text)) > _LONGEST:
+        return pair
+    text = f"{aside} {text}" if in_front else f"{text} {aside}"
+    sides = (text, pair.hypothesis) if at_premise else (pair.premise, text)
+    return SentencePair(*sides, pair.label, pair.kind)
 
 
 def _drawn(make: Callable[[], tuple[str, str] | None], wanted: int) -> Iterator[tuple[str, str]]:

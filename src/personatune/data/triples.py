@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from personatune.lexicon import NUMBER_DIGITS, group_of, group_values, synonyms
+from personatune.lexicon import NUMBER_DIGITS, group_of, group_values
 from personatune.words import is_content_word, stem, words
 
 EXCLUSIVE = frozenset(
@@ -47,7 +47,7 @@ class Triple:
         return self.affirmed and (self.relation in EXCLUSIVE or self.relation.startswith("favourite "))
 
     def same_thing(self, other: Triple) -> bool:
-        """Say whether both speak of the same thing: one value holds the other, synonyms counted as one."""
+        """Say whether both speak of the same thing: one value holds the other."""
         return self.what <= other.what or other.what <= self.what
 
     def groups(self) -> frozenset[str]:
@@ -163,6 +163,44 @@ _END_OF_VALUE = re.compile(
     r"\b(?:but|because|since|although|though|so that|which|when|whenever|if|while|unless|what about you|how about you|"
     r"do you|are you|have you|and (?:i|my|you|it|we|he|she|they)\b)"
 )
+# The first word of a row stands for all. Only words for the very same thing: the lexicon's synonyms also hold cases.
+_SAME = {
+    stem(other): stem(row.split()[0])
+    for row in """mother mom mommy mum mama
+        father dad daddy papa
+        grandmother grandma granny nana
+        grandfather grandpa
+        child kid children kids
+        film movie movies
+        doctor physician
+        lawyer attorney
+        writer author novelist
+        programmer coder developer
+        dog puppy puppies pup doggy
+        cat kitten kitty
+        rabbit bunny
+        bicycle bike
+        car automobile
+        television tv
+        autumn fall
+        math mathematics maths
+        university college
+        running jogging jog
+        vegetables veggies
+        america usa
+        fat chubby overweight
+        thin slim skinny
+        rich wealthy
+        shy introverted introvert
+        outgoing extroverted extrovert
+        gray grey
+        hamburger burger cheeseburger
+        mountain hills
+        ocean sea
+        beer beers
+        job work""".splitlines()
+    for other in row.split()[1:]
+}
 _TOPIC_FILLER = frozenset("kind type of tv genre to".split())
 _WEAK = frozenset(
     map(
@@ -220,13 +258,10 @@ def _triple(who: str, relation: str, value: str, *, affirmed: bool) -> Triple | 
     return Triple(who, relation, what, affirmed, count, value.strip())
 
 
-@lru_cache(maxsize=20_000)
 def _canonical(word: str) -> str:
-    """One stem for a word and its synonyms: the alphabetically first of them."""
-    if group_of(word) in (None, "number"):
-        return stem(word)
-    same = [stem(other) for other in synonyms(word) if " " not in other]
-    return min([stem(word), *same])
+    """One stem for a word and its plain synonyms; a case of something ("son" of child) stays itself."""
+    found = stem(word)
+    return _SAME.get(found, found)
 
 
 @lru_cache(maxsize=50_000)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personatune.data.pair_files import hand_written_pairs, read_pairs
-from personatune.data.persona_pairs import SentencePair, make_persona_pairs
+from personatune.data.pair_files import hand_written_pairs, hand_written_scenes, read_pairs
+from personatune.data.persona_pairs import SentencePair, chatter, lengthened, make_persona_pairs
 from personatune.data.sources import DatasetLoader
 from personatune.data.triples import plain_sentence
 from personatune.dialogue import Perspective
@@ -26,6 +26,9 @@ from personatune.training.critic import CriticSettings, CriticTrainer, fit_tempe
 
 CALIBRATION_SHARE = 0.05
 """Of the NLI pairs: kept from training to fit the temperature on, together with held-out persona pairs."""
+
+ASIDE_SHARE = 0.2
+"""Of the persona pairs: put into a longer chat line (`lengthened`)."""
 
 _HELD_OUT_PAIRS = 3000
 _ERRORS_SHOWN = 100
@@ -60,7 +63,13 @@ def gather(
     made = make_persona_pairs(train_side, generated, seed)
     written = hand_written_pairs()
     probes = probe_pairs("train", seed)
-    train = [*entailment[held_out:], *made, *(written + probes) * hand_written_repeats]
+    scenes = hand_written_scenes()
+    general = [*entailment[held_out:], *scenes]
+    asides = chatter(train_side, seed)
+    persona = list(probes)
+    for copy in range(hand_written_repeats):
+        persona += lengthened(written, asides, ASIDE_SHARE, seed + copy)
+    train = [*general, *reversed_contradictions(general, seed), *lengthened(made, asides, ASIDE_SHARE, seed), *persona]
     seen = {plain_sentence(text) for pair in train for text in (pair.premise, pair.hypothesis)}
     unseen = [
         pair
@@ -73,12 +82,23 @@ def gather(
         tests["general entailment"] = read_pairs(nli_test, "general entailment").pairs
     counts = {
         "general entailment": len(entailment) - held_out,
+        "hand-written scenes": len(scenes),
         "generated persona pairs": len(made),
         "hand-written persona pairs": len(written),
         "probe replies": len(probes),
     }
     calibration = [*entailment[:held_out], *unseen[:half]]
     return CriticData(train, calibration, {name: pairs for name, pairs in tests.items() if pairs}, counts)
+
+
+def reversed_contradictions(pairs: Sequence[SentencePair], seed: int) -> list[SentencePair]:
+    """Return half of the contradictions with their sides changed: of one scene, both can't be true, whoever says it."""
+    rng = random.Random(f"{seed}/reversed")
+    return [
+        SentencePair(pair.hypothesis, pair.premise, pair.label, pair.kind)
+        for pair in pairs
+        if pair.label == "contradiction" and rng.random() < 0.5
+    ]
 
 
 def train_critic(data: CriticData, settings: CriticSettings, out: Path, progress: Progress) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def label_ids(pairs: Sequence[SentencePair]) -> Tensor:
     return torch.tensor([LABELS.index(pair.label) for pair in pairs])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def logits_of(network: CriticNetwork, pairs: Sequence[SentencePair], batch_size: int = 64) -> Tensor:
     """Return the logits of all pairs, (n, 3), in their order."""
     order = sorted(range(len(pairs)), key=lambda index: _length(pairs[index]))
