@@ -54,13 +54,13 @@ def fits_chitchat(record: Mapping[str, Any]) -> bool:
 def read_chitchat(records: Iterable[Mapping[str, Any]], skipped: Counter[str]) -> list[Dialogue]:
     """Return the two-sided conversations with mined personas; the others are counted in ``skipped`` by reason."""
     conversations = [record for record in records if fits_chitchat(record)]
-    messages = [list(_messages(record)) for record in conversations]
+    messages = [list(messages_of(record)) for record in conversations]
     caser = Caser(text for conversation in messages for _, text in conversation)
     mined = [_mined(conversation, caser) for conversation in messages]
     pools = _pools(mined)
     dialogues: list[Dialogue] = []
     for record, conversation, said in zip(conversations, messages, mined, strict=True):
-        turns = _turns(conversation)
+        turns = joined_turns(conversation)
         speakers = {turn.speaker for turn in turns}
         if len(speakers) != 2:
             skipped["one speaker only" if len(speakers) < 2 else "more than two speakers"] += 1
@@ -75,13 +75,13 @@ def read_chitchat(records: Iterable[Mapping[str, Any]], skipped: Counter[str]) -
     return dialogues
 
 
-def _messages(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def messages_of(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for group in record["messages"]:
         for message in group:
             yield str(message["sender"])[:8], str(message["text"])
 
 
-def _turns(messages: Iterable[tuple[str, str]]) -> tuple[Turn, ...]:
+def joined_turns(messages: Iterable[tuple[str, str]]) -> tuple[Turn, ...]:
     """Join the consecutive messages of a sender into one turn."""
     turns: list[Turn] = []
     for sender, written in messages:
