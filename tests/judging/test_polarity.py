@@ -124,9 +124,12 @@ def test_a_reply_is_read_as_a_person_reads_it(reply, trait, expected):
     [
         ("thirty four", [34]),
         ("i am 34", [34]),
-        ("two hundred and six", [200, 6]),
+        ("two hundred and six", [206]),
+        ("a hundred and eighty seven", [187]),
+        ("fourteen fifty", [1450]),
         ("one hundred twenty", [120]),
         ("two or three", [2, 3]),
+        ("two and six", [2, 6]),
         ("26", [26]),
         ("no number", []),
     ],
@@ -146,6 +149,7 @@ BROTHERS = Probe("I am one of two brothers.", "Who grew up with you?", ("brother
         ("34, and my sister is two years older.", AGE, "consistent"),
         ("Forty-four.", AGE, "contradicting"),
         ("Twenty four.", AGE, "neutral"),
+        ("Thirty.", AGE, "neutral"),
         ("One of my brothers did, two of us in one room.", BROTHERS, "consistent"),
     ],
 )

@@ -43,6 +43,7 @@ def attribute_of(trait: str) -> str | None:
 
 def _fitting(trait: str) -> list[tuple[ProbeRule, re.Match[str]]]:
     plain = " ".join(words(mend_contractions(trait)))
+    plain = re.sub(r"\b(i|we)'ve\b", r"\1 have", plain)
     matches = ((rule, rule.pattern.search(plain)) for rule in RULES)
     return [(rule, match) for rule, match in matches if match]
 

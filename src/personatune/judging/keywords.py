@@ -240,18 +240,14 @@ def _counted(text: str) -> dict[str, set[int]]:
 
 
 def _parts_of_other_numbers(answer: str, trait: str) -> frozenset[int]:
-    """Return the places of number words that make up another number: "forty-four" holds the "four" of thirty-four."""
+    """Return the places of number words that make up another number: "forty-four" holds the "four" of 34."""
     right = {number.value for number in numbers_in([mention.stem for mention in mentions(trait)])}
-    said = mentions(answer)
     if not right:
         return frozenset()
+    said = mentions(answer)
     found = numbers_in([mention.stem for mention in said])
-    parts = [number for number in found if number.end - number.start > 1 and number.value not in right]
-    return (
-        frozenset(said[place].position for number in parts for place in range(number.start, number.end))
-        if right
-        else frozenset()
-    )
+    others = [number for number in found if number.value not in right]
+    return frozenset(said[place].position for number in others for place in range(number.start, number.end))
 
 
 def _held(text: str) -> list[Mention]:

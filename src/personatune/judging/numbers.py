@@ -1,4 +1,4 @@
-"""Numbers in a row of words: "thirty", "four" are 34; "two hundred" is 200; "26" is itself."""
+"""Numbers in a row of words: "thirty", "four" are 34; "a hundred and six" is 106; "26" is itself."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def numbers_in(row: Sequence[str]) -> list[Number]:
         value = int(word) if word.isdecimal() else _VALUES.get(stem(word))
         if value is None:
             continue
-        last = found[-1] if found and found[-1].end == place and not row[place - 1].isdecimal() else None
-        if last and (joined := _join(last.value, value)) is not None:
+        last = found[-1] if found and not row[found[-1].end - 1].isdecimal() else None
+        linked = last and list(row[last.end : place]) in ([], ["and"] if last.value >= 100 else [])
+        if last and linked and (joined := _join(last.value, value)) is not None:
             found[-1] = Number(joined, last.start, place + 1)
         else:
             found.append(Number(value, place, place + 1))
@@ -40,4 +41,6 @@ def _join(first: int, second: int) -> int | None:
         return first * second
     if first >= 20 and first % 10 == 0 and 0 < second < 10:
         return first + second
+    if 11 <= first <= 20 and 10 <= second < 100:
+        return first * 100 + second  # a year or a price: "nineteen eighty", "fourteen fifty"
     return first + second if first >= 100 and first % 100 == 0 and 0 < second < 100 else None

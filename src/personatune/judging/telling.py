@@ -14,7 +14,7 @@ WEAK_STEMS = frozenset(
         today later sometimes named called big small large favorite favourite feel feeling whole long lots couple
         always never often every regularly currently enjoy eat eating drink person someone something place special
         spend spare free full part thing home food pair type
-        kind own wear way bit family age aged ever far""".split(),
+        kind own wear way bit family age aged ever far mostly hobby hobbies entire life""".split(),
     )
 )
 """Content words that don't single out a trait."""
