@@ -81,7 +81,9 @@ class DerivedChoices:
                 continue
             topic = set(keyword_stems(probe.question)).intersection(stems(trait))
             same = [text for text in self._by_attribute.get(attribute_of(trait) or "", {}) if topic <= set(stems(text))]
-            wrong = _draw(same, trait, WRONG_OPTIONS, seed, partial(_true_of, persona=persona, probes=[probe]))
+            wrong = _draw(
+                same, trait, WRONG_OPTIONS, seed, partial(_true_of, persona=persona, asked=trait, probes=[probe])
+            )
             if len(wrong) < WRONG_OPTIONS:
                 skipped[_TOO_FEW] += 1
                 continue
@@ -113,7 +115,7 @@ class WrittenChoices:
         for trait in persona.traits:
             theirs = dict.fromkeys(text for owner, text in self._by_topic[trait.topic] if owner != persona.id)
             probes = [*trait.probes(), *(other.probes()[0] for other in persona.traits if other is not trait)]
-            is_true = partial(_true_of, persona=told, probes=probes)
+            is_true = partial(_true_of, persona=told, asked=trait.trait, probes=probes)
             wrong = _draw(theirs, trait.consistent, WRONG_OPTIONS - 1, seed, is_true)
             if len(wrong) < WRONG_OPTIONS - 1:
                 skipped[_TOO_FEW] += 1
@@ -226,9 +228,13 @@ class MultipleChoiceEvaluator:
         return ChoiceFigures(metrics, {}, len(tasks), dict(skipped))
 
 
-def _true_of(text: str, persona: Persona, probes: Iterable[Probe]) -> bool:
-    """Say whether an answer of somebody else holds for this persona too, by its keywords."""
-    return bool(expressed_traits(text, persona)) or any(judge_answer(text, probe) == "consistent" for probe in probes)
+def _true_of(text: str, persona: Persona, asked: str, probes: Iterable[Probe]) -> bool:
+    """Say whether an answer of somebody else holds for this persona too, by its keywords.
+
+    The asked trait is told by its probe: "My favorite color is blue" has a keyword of "My favorite color is red".
+    """
+    others = Persona(tuple(trait for trait in persona.traits if trait != asked))
+    return bool(expressed_traits(text, others)) or any(judge_answer(text, probe) == "consistent" for probe in probes)
 
 
 def _draw(texts: Iterable[str], right: str, count: int, seed: int, is_true: Callable[[str], bool]) -> list[str]:
