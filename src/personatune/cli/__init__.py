@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from personatune.cli import chat, data, doctor, judge, probes, rank, stages
+from personatune.cli import chat, data, doctor, engagement, evaluate, judge, probes, rank, stages
 from personatune.errors import UserError
 
 app = typer.Typer(
@@ -15,9 +15,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages, chat, rank, doctor):
+for commands in (stages, evaluate, chat, rank, doctor):
     app.add_typer(commands.app)
 app.add_typer(data.app, name="data")
+app.add_typer(engagement.app, name="engagement")
 app.add_typer(judge.app, name="judge")
 app.add_typer(probes.app, name="probes")
 

@@ -1,13 +1,15 @@
-"""Engagement of a reply: six documented features, each 0 to 1, combined with named weights.
+"""Engagement of a reply: documented features, each 0 to 1, combined with named weights.
 
-The default weights are equal. They are a convention, not a finding: nothing here says yet that people agree.
+The default weights are fitted on people's ratings (`engagement_fit.py`) and shipped with the figure of how far people
+agree with them. Equal weights stay as an option, and every evaluation prints both.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,14 @@ from personatune.errors import UserError, did_you_mean
 from personatune.intervals import Estimate, bootstrap, paired_difference
 from personatune.judging.polarity import mend_contractions
 from personatune.judging.probes import ProbeDialogue
+from personatune.storage import read_json
 from personatune.words import keyword_stems, words
 
-FEATURES = ("asks_back", "enthusiasm", "continuation", "empathy", "acknowledgement", "length")
-EQUAL_WEIGHTS: Mapping[str, float] = dict.fromkeys(FEATURES, 1.0)
+CLASSIC_FEATURES = ("asks_back", "enthusiasm", "continuation", "empathy", "acknowledgement", "length")
+FEATURES = (*CLASSIC_FEATURES, "detail", "laughter", "reasons")
+EQUAL_WEIGHTS: Mapping[str, float] = dict.fromkeys(CLASSIC_FEATURES, 1.0)
+"""The unfitted formula: the classic six alone, so that its figures compare with what it gave before there was a fit."""
+WEIGHTS_FILE = Path(__file__).with_name("engagement_weights.json")
 
 History = str | Context | Sequence[Turn]
 
@@ -41,6 +47,9 @@ _ACKNOWLEDGEMENT = re.compile(
     r"thanks|thank you|interesting|good|of course|definitely|absolutely|hmm|aww|i see|i agree|i understand|me too|"
     r"that(?:'s| is| sounds| must)|sounds|how (?:nice|cool|sad|interesting|fun)|what a)\b"
 )
+_LAUGHTER = re.compile(r"\b(?:[ab]*(?:ha){2,}h?|haha\w*|ha ha|(?:he){2,}|lo+l|lmao|rofl)\b|[:;]-?[)dp](?!\w)")
+_REASON = re.compile(r"\b(?:because|cause|cuz|since|so that)\b")
+_FULL_DETAIL = 8  # content words; some twenty words of a human turn
 _SHARED_WORDS = 2  # of the partner's content words taken up: full marks
 _FULL_LENGTH = 12  # words; people's ConvAI2 replies have 11.9
 _TOO_LONG = 40  # words; from here on a reply reads as a lecture
@@ -57,47 +66,45 @@ class EngagementEvaluator:
     """Scores how much a reply keeps a conversation going.
 
     Args:
-        weights: feature name to weight; features left out count nothing. Default: all equal.
+        weights: feature name to weight; features left out count nothing. "fitted" (default): what people rewarded;
+            "equal": the classic six, all alike.
         encoder: when given, ``continuation`` is the cosine of reply and partner line, not shared words.
     """
 
     def __init__(
         self,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, float] | Literal["fitted", "equal"] = "fitted",
         encoder: Encoder | None = None,
         bootstrap_samples: int = 1000,
         seed: int = 0,
     ) -> None:
-        self.weights = dict(EQUAL_WEIGHTS if weights is None else weights)
-        for name, weight in self.weights.items():
-            if name not in FEATURES:
-                raise UserError(f"unknown engagement feature {name!r}{did_you_mean(name, FEATURES)}")
-            if weight < 0:
-                raise UserError(f"engagement weight {name} = {weight}: expected 0 or more")
-        if not sum(self.weights.values()):
-            raise UserError("engagement weights: all are 0, expected at least one above 0")
+        self.weights = _named_weights(weights)
         self.encoder = encoder
         self.bootstrap_samples = bootstrap_samples
         self.seed = seed
 
     def features(self, reply: str, history: History) -> dict[str, float]:
-        """Return the six features of one reply to the partner's last line, each 0 to 1.
+        """Return the features of one reply to the partner's last line, each 0 to 1.
 
         asks_back: holds a question. enthusiasm: exclamation marks and glad words, full from two. continuation: takes
         up the partner's content words, full from two (with an encoder: cosine, negative as 0). empathy: an empathic
-        phrase. acknowledgement: begins by reacting. length: words up to 12, falling from 40 to nothing at 100.
+        phrase. acknowledgement: begins by reacting. length: words up to 12, falling from 40 to nothing at 100. detail:
+        content words, full from eight. laughter: "haha", "lol", a smiley. reasons: "because", "since".
         """
         partner = _partner_line(history)
         said = words(reply)
-        start = mend_contractions(reply).lower().lstrip(" \"'")
+        plain = mend_contractions(reply).lower()
         glad = reply.count("!") + sum(word in _ENTHUSIASM for word in said)
         return {
             "asks_back": float("?" in reply),
             "enthusiasm": min(1.0, glad / 2),
             "continuation": self._continuation(reply, partner),
-            "empathy": float(bool(_EMPATHY.search(mend_contractions(reply).lower()))),
-            "acknowledgement": float(bool(_ACKNOWLEDGEMENT.match(start))),
+            "empathy": float(bool(_EMPATHY.search(plain))),
+            "acknowledgement": float(bool(_ACKNOWLEDGEMENT.match(plain.lstrip(" \"'")))),
             "length": _length_score(len(said)),
+            "detail": min(1.0, len(keyword_stems(reply)) / _FULL_DETAIL),
+            "laughter": float(bool(_LAUGHTER.search(plain))),
+            "reasons": float(bool(_REASON.search(plain))),
         }
 
     def calculate_engagement_score(self, reply: str, history: History) -> float:
@@ -105,20 +112,27 @@ class EngagementEvaluator:
         return self._combine(self.features(reply, history))
 
     def evaluate_engagement(self, replies: Sequence[str], contexts: Sequence[History]) -> dict[str, Estimate]:
-        """Return ``engagement`` and every feature over replies; the items are replies.
+        """Return ``engagement``, ``engagement_equal`` and every feature over replies; the items are replies.
 
         Raises:
             ValueError: no replies, or not one context for each.
         """
         rows = self._feature_rows(replies, contexts)
-        figures = {"engagement": self._estimate([self._combine(row) for row in rows])}
+        figures = {
+            "engagement": self._estimate([self._combine(row) for row in rows]),
+            "engagement_equal": self._estimate([_weighted(row, EQUAL_WEIGHTS) for row in rows]),
+        }
         return figures | {name: self._estimate([row[name] for row in rows]) for name in FEATURES}
 
     def evaluate_multi_turn_engagement(self, dialogues: Sequence[ProbeDialogue]) -> dict[str, Estimate]:
-        """Return ``engagement``, its features (items: dialogues) and ``engagement_1…k`` for each turn."""
+        """Return the same with dialogues as items, and ``engagement_1…k`` for each turn."""
         rows = [self._feature_rows(item.replies, _partner_lines(item)) for item in dialogues]
         scores = [[self._combine(row) for row in dialogue] for dialogue in rows]
-        figures = {"engagement": self._estimate([_mean(dialogue) for dialogue in scores])}
+        equal = [[_weighted(row, EQUAL_WEIGHTS) for row in dialogue] for dialogue in rows]
+        figures = {
+            "engagement": self._estimate([_mean(dialogue) for dialogue in scores]),
+            "engagement_equal": self._estimate([_mean(dialogue) for dialogue in equal]),
+        }
         for name in FEATURES:
             figures[name] = self._estimate([_mean([row[name] for row in dialogue]) for dialogue in rows])
         for turn in range(max(map(len, scores))):
@@ -147,11 +161,36 @@ class EngagementEvaluator:
         return min(1.0, len(shared) / _SHARED_WORDS)
 
     def _combine(self, features: Mapping[str, float]) -> float:
-        total = sum(self.weights.values())
-        return sum(weight * features[name] for name, weight in self.weights.items()) / total
+        return _weighted(features, self.weights)
 
     def _estimate(self, values: Sequence[float]) -> Estimate:
         return bootstrap(values, self.bootstrap_samples, self.seed)
+
+
+def fitted_weights() -> dict[str, float]:
+    """Return the shipped weights, which `personatune engagement fit` made."""
+    return {name: float(weight) for name, weight in read_json(WEIGHTS_FILE)["weights"].items()}
+
+
+def _named_weights(weights: Mapping[str, float] | str) -> dict[str, float]:
+    if isinstance(weights, str):
+        if weights not in ("fitted", "equal"):
+            raise UserError(
+                f"engagement weights: found {weights!r}, expected fitted, equal or a weight for each feature"
+            )
+        weights = fitted_weights() if weights == "fitted" else EQUAL_WEIGHTS
+    for name, weight in weights.items():
+        if name not in FEATURES:
+            raise UserError(f"unknown engagement feature {name!r}{did_you_mean(name, FEATURES)}")
+        if not 0 <= weight < float("inf"):
+            raise UserError(f"engagement weight {name} = {weight}: expected 0 or more")
+    if not sum(weights.values()):
+        raise UserError("engagement weights: all are 0, expected at least one above 0")
+    return dict(weights)
+
+
+def _weighted(features: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    return sum(weight * features[name] for name, weight in weights.items()) / sum(weights.values())
 
 
 def _length_score(count: int) -> float:

@@ -33,6 +33,7 @@ METRICS = (
     Metric("neutral_rate", "Answers without the trait", "down", "share"),
     Metric("trait_coverage", "Trait coverage per reply", "", "share"),
     Metric("engagement", "Engagement", "up", "number"),
+    Metric("engagement_equal", "Engagement (equal weights)", "", "number"),
     Metric("perplexity_token", "Perplexity (own tokens)", "down", "number"),
     Metric("perplexity_word", "Perplexity (words)", "down", "number"),
     Metric("bleu", "BLEU", "up", "number"),
