@@ -48,49 +48,43 @@ def prepare(
 @app.command()
 def baseline(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
     """Judge the untouched model."""
-    _stage("baseline", name, runs, redo)
+    run_stage("baseline", name, runs, redo)
 
 
 @app.command()
 def sft(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
     """Fine-tune with LoRA or QLoRA on the training dialogues."""
-    _stage("sft", name, runs, redo)
+    run_stage("sft", name, runs, redo)
 
 
 @app.command()
 def preferences(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
     """Make preference pairs and the prompts for PPO."""
-    _stage("preferences", name, runs, redo)
+    run_stage("preferences", name, runs, redo)
 
 
 @app.command()
 def reward(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
     """Train the reward model and report whether it deserves trust."""
-    _stage("reward", name, runs, redo)
+    run_stage("reward", name, runs, redo)
 
 
 @app.command()
 def ppo(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
     """Optimise the policy against the reward model."""
-    _stage("ppo", name, runs, redo)
-
-
-@app.command()
-def evaluate(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
-    """Judge the SFT and the PPO model on held-out personas."""
-    _stage("evaluate", name, runs, redo)
+    run_stage("ppo", name, runs, redo)
 
 
 @app.command()
 def compare(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
     """Measure LoRA against full fine-tuning on the same data to the same held-out loss."""
-    _stage("compare", name, runs, redo)
+    run_stage("compare", name, runs, redo)
 
 
 @app.command()
 def report(name: RunName = "demo", runs: Runs = RUNS) -> None:
     """Write the report of a run from what its stages left, and print its summary."""
-    _stage("report", name, runs, redo=True)
+    run_stage("report", name, runs, redo=True)
     _summary(runs, name, already_done=False)
 
 
@@ -111,7 +105,7 @@ def _config(preset: str, data: str | None, model: str | None, settings: list[str
     return config
 
 
-def _stage(stage: str, name: str, runs: Path, redo: bool) -> None:
+def run_stage(stage: str, name: str, runs: Path, redo: bool) -> None:
     from personatune.pipeline.run import Run
 
     opened = Run.open(runs, name)

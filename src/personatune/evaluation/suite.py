@@ -19,7 +19,7 @@ from personatune.evaluation.quality import QualityEvaluator
 from personatune.judging.probes import ProbeDialogue, hold_dialogues, make_script
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.likelihood import dialogue_losses
-from personatune.model.prompts import PromptFormat
+from personatune.model.prompts import EncodedDialogue, PromptFormat
 from personatune.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -127,10 +127,19 @@ def dialogue_nll(
     for start in range(0, len(perspectives), 4):
         batch = list(perspectives[start : start + 4])
         encoded = [prompts.encode_dialogue(perspective, [1.0] * len(perspective.turns)) for perspective in batch]
-        for perspective, sums in zip(batch, dialogue_losses(model, encoded, prompts.pad_id), strict=True):
-            said = sum(len(turn.text.split()) for turn in perspective.turns if turn.speaker == "self")
-            rows.append((sums.nll, sums.tokens, said))
+        losses = dialogue_losses(model, encoded, prompts.pad_id)
+        for perspective, own, sums in zip(batch, encoded, losses, strict=True):
+            rows.append((sums.nll, sums.tokens, _words_scored(perspective, own, prompts.stop_ids[0])))
     return rows
+
+
+def _words_scored(perspective: Perspective, encoded: EncodedDialogue, stop_id: int) -> int:
+    """Count the words of the own turns that are in the sequence: a dialogue that is too long lost its oldest ones."""
+    scored = zip(encoded.input_ids, encoded.loss_weights, strict=True)
+    kept = sum(token == stop_id and weight > 0 for token, weight in scored)
+    said = [turn.text for turn in perspective.turns if turn.speaker == "self"]
+    kept = kept or len(said)  # a template without an end marker of its own
+    return sum(len(text.split()) for text in said[max(0, len(said) - kept) :])
 
 
 def _transcript(dialogue: ProbeDialogue) -> dict[str, Any]:

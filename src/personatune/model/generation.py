@@ -126,12 +126,16 @@ class Chatbot:
                 self.tokens_generated += sum(len(reply.ids) for reply in group)
         return texts
 
-    def in_dialogues(self) -> Respond:
+    def in_dialogues(self, seed: int | None = None) -> Respond:
         """Return a function that answers the turns of one set of dialogues, call by call, encoding only what is new.
 
         Every call gets the same dialogues in the same order, each one turn further on.
+
+        Args:
+            seed: draw these dialogues with a generator of their own, whatever was drawn before.
         """
         kept: dict[int, KeptPrompts] = defaultdict(KeptPrompts)
+        generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
 
         def respond(contexts: Sequence[Context]) -> list[str]:
             texts = []
@@ -143,7 +147,7 @@ class Chatbot:
                     encoded,
                     self.prompts.stop_ids,
                     self.sampling,
-                    generator=self._generator,
+                    generator=generator,
                     kept=kept[start],
                     said=[self._said(context) for context in batch],
                 )

@@ -58,9 +58,12 @@ class Contender:
     chatbot: Chatbot | None = None
     identity: dict[str, Any] = field(default_factory=dict)
 
-    def in_dialogues(self) -> Respond | None:
-        """Return a fresh function for one set of dialogues held in lock-step: models encode only what is new."""
-        return self.chatbot.in_dialogues() if self.chatbot is not None else self.respond
+    def in_dialogues(self, seed: int | None = None) -> Respond | None:
+        """Return a fresh function for one set of dialogues held in lock-step: models encode only what is new.
+
+        With a seed of their own, sampled replies don't depend on what was drawn before.
+        """
+        return self.chatbot.in_dialogues(seed) if self.chatbot is not None else self.respond
 
     @property
     def decoding(self) -> dict[str, float] | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personatune.report import sections
 from personatune.report.figures import MODELS
 from personatune.report.plots import Plot
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 SHOWN_SAMPLES = 6
 
 
-def as_html(report: Mapping[str, Any], plots: Sequence[Plot]) -> str:
-    """Return the page. Everything but the drawn plots is escaped by the template."""
+def template(name: str) -> Template:
+    """Return one of the packaged templates; text that is put into it is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -23,8 +26,13 @@ def as_html(report: Mapping[str, Any], plots: Sequence[Plot]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(name)
+
+
+def as_html(report: Mapping[str, Any], plots: Sequence[Plot]) -> str:
+    """Return the page. Everything but the drawn plots is escaped by the template."""
     goals = sections.goals_table(report)
-    return environment.get_template("template.html.j2").render(
+    return template("template.html.j2").render(
         report=report,
         goals=goals,
         met=sum(goal["met"] is True for goal in report["goals"]),

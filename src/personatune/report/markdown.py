@@ -14,7 +14,7 @@ MARKS = {"consistent": "✓", "contradicting": "✗", "neutral": "·", None: ""}
 
 def as_markdown(report: Mapping[str, Any]) -> str:
     """Return the report as Markdown. Text from data and models is escaped: it can't become markup."""
-    parts = [f"# Run {_plain(report['run'])}", f"Made {report['created']} with personatune."]
+    parts = [f"# Run {plain(report['run'])}", f"Made {report['created']} with personatune."]
     for table in (
         sections.goals_table(report),
         sections.models_table(report),
@@ -23,23 +23,24 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         sections.costs_table(report),
         sections.benchmarks_table(report),
     ):
-        parts += _table(table)
+        parts += table_parts(table)
     parts += _samples(report)
     for part in sections.facts(report):
         parts.append(f"## {part.title}")
         parts.append(
-            f"not measured: {_plain(part.missing)}"
+            f"not measured: {plain(part.missing)}"
             if part.missing is not None
-            else "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in part.rows.items())
+            else "\n".join(f"- {plain(name)}: {plain(value)}" for name, value in part.rows.items())
         )
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: sections.Table) -> list[str]:
+def table_parts(table: sections.Table) -> list[str]:
+    """Return a table as Markdown blocks: title, table or why there is none, note."""
     if not table.rows:
-        return [f"## {table.title}", f"not measured: {_plain(table.missing or 'nothing was left')}"]
-    lines = [_row(table.head), _row(["---"] * len(table.head)), *(_row(map(_plain, row)) for row in table.rows)]
-    return [f"## {table.title}", "\n".join(lines), *([_plain(table.note)] if table.note else [])]
+        return [f"## {plain(table.title)}", f"not measured: {plain(table.missing or 'nothing was left')}"]
+    lines = [_row(table.head), _row(["---"] * len(table.head)), *(_row(map(plain, row)) for row in table.rows)]
+    return [f"## {plain(table.title)}", "\n".join(lines), *([plain(table.note)] if table.note else [])]
 
 
 def _row(cells: Any) -> str:
@@ -49,17 +50,17 @@ def _row(cells: Any) -> str:
 def _samples(report: Mapping[str, Any]) -> list[str]:
     samples = report["samples"]
     if not samples:
-        return ["## Sample dialogues", f"not measured: {_plain(report['missing']['samples'])}"]
+        return ["## Sample dialogues", f"not measured: {plain(report['missing']['samples'])}"]
     shown = samples[:SHOWN_SAMPLES]
     parts = [
         "## Sample dialogues",
         f"The first {len(shown)} of {len(samples)} held-out personas; ✓ consistent, ✗ contradicting, · neutral.",
     ]
     for sample in shown:
-        parts.append(f"**Persona:** {_plain(' | '.join(sample['persona']))}")
+        parts.append(f"**Persona:** {plain(' | '.join(sample['persona']))}")
         for model, turns in sample["models"].items():
             lines = [
-                f"> {'bot' if turn['speaker'] == 'self' else 'partner'}: {_plain(turn['text'])} "
+                f"> {'bot' if turn['speaker'] == 'self' else 'partner'}: {plain(turn['text'])} "
                 f"{MARKS.get(turn['verdict'], '')}".rstrip()
                 for turn in turns
             ]
@@ -67,7 +68,7 @@ def _samples(report: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for character in "\\`*_[]|":

@@ -1,0 +1,93 @@
+"""``evaluate``: the evaluation stage of a run, or any contenders against each other on benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from personatune.cli.options import RUNS, Redo, Runs, Settings, set_up_libraries
+from personatune.errors import UserError
+
+app = typer.Typer()
+
+_MODEL_HELP = (
+    "base; sft or ppo with --run; RUN/sft; an adapter's or a model's folder; a hub id; a .jsonl file of replies; "
+    "tfidf, copier, generic, human. May be given several times. Without it: the stage evaluate of --run."
+)
+_ON_HELP = (
+    "probes, convai2=FILE, spc=SOURCE, rank=FILE: several with commas, or the option again. probes needs no file."
+)
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str] | None, typer.Option("--model", help=_MODEL_HELP)] = None,
+    on: Annotated[list[str] | None, typer.Option("--on", help=_ON_HELP)] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="The run that base, sft and ppo belong to; without --model: demo.")
+    ] = None,
+    judge: Annotated[
+        str, typer.Option(help="critic (the packaged one), a critic's folder, an NLI cross-encoder's id, or none.")
+    ] = "critic",
+    probes_split: Annotated[str, typer.Option(help="Of the packaged probes: train, validation, test or all.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="At most so many dialogues of each benchmark, the first.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the evaluation; by default under --runs.")] = None,
+    base: Annotated[str | None, typer.Option(help="The base of an adapter folder, or what 'base' means.")] = None,
+    seed: Annotated[int, typer.Option(help="Of probe wording, sampled replies and intervals.")] = 0,
+    settings: Settings = None,
+    runs: Runs = RUNS,
+    redo: Redo = False,
+) -> None:
+    """Judge the models of a run; with --model, anyone on benchmarks: figures, differences, published ones beside."""
+    if not models:
+        if on:
+            raise UserError("--on names benchmarks for contenders; say who: --model base --model sft --run NAME")
+        from personatune.cli.stages import run_stage
+
+        run_stage("evaluate", run or "demo", runs, redo)
+        return
+    from personatune.config import load_config
+    from personatune.pipeline.benchmark_sets import parse_benchmarks, read_benchmark
+
+    wanted = parse_benchmarks(on or ["probes"])
+    chosen = load_config("standard", settings or []).evaluation
+    sets = [
+        read_benchmark(name, place, limit=limit, turns=chosen.turns, seed=seed, split=probes_split)
+        for name, place in wanted.items()
+    ]
+    out = out or runs / "evaluation"
+    if redo:
+        _forget(out)
+    set_up_libraries()
+    from personatune.pipeline.evaluation import evaluate_contenders, run_pool
+    from personatune.pipeline.judging import find_judges
+    from personatune.report.evaluation_page import print_evaluation, wide_console, write_evaluation
+    from personatune.terminal_progress import RichProgress
+
+    try:
+        evaluation: dict[str, Any] = evaluate_contenders(
+            models,
+            sets,
+            out,
+            settings=chosen,
+            judges=find_judges(judge),
+            pool=run_pool(run, runs),
+            run=run,
+            runs=runs,
+            base=base,
+            seed=seed,
+            progress=RichProgress(),
+        )
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
+        raise typer.Exit(130) from None
+    print_evaluation(wide_console(), evaluation, write_evaluation(evaluation, out))
+
+
+def _forget(out: Path) -> None:
+    """Delete what earlier calls kept in the folder, and nothing else that may lie there."""
+    import shutil
+
+    shutil.rmtree(out / "parts", ignore_errors=True)

@@ -1,0 +1,258 @@
+"""Runs contenders over benchmarks: replies, scores and losses first, kept chunk by chunk, then every figure of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from personatune import __version__
+from personatune.config import EvaluationConfig
+from personatune.dialogue import Context, Respond
+from personatune.evaluation.engagement import EngagementEvaluator
+from personatune.evaluation.probe_figures import probe_figures
+from personatune.evaluation.reply_figures import PERPLEXITIES, add_perplexity, add_ranking, add_reply_figures
+from personatune.evaluation.results import Figures, Result
+from personatune.judging.probes import hold_dialogues, judge_dialogue
+from personatune.pipeline.benchmark_sets import BenchmarkSet
+from personatune.pipeline.contenders import Contender
+from personatune.pipeline.judging import Judges
+from personatune.pipeline.kept_work import Chunk, in_chunks, key_of
+from personatune.progress import Progress, SilentProgress
+from personatune.storage import read_json, write_json
+
+FIGURES_VERSION = 1  # raise it when figures are computed otherwise: kept results are then made anew
+_RANKED_AT_ONCE = 8  # records between two writings
+_LOSSES_AT_ONCE = 16  # dialogues
+
+
+@dataclass(frozen=True)
+class BenchmarkRunner:
+    """Measures one contender on one benchmark at a time.
+
+    Attributes:
+        parts: folder of finished results and of unfinished work.
+        settings: number of bootstrap samples, rows at once.
+        seed: of sampled replies and of intervals.
+    """
+
+    parts: Path
+    settings: EvaluationConfig
+    judges: Judges
+    seed: int = 0
+    progress: Progress = field(default_factory=SilentProgress)
+
+    def run(self, contender: Contender, benchmark: BenchmarkSet) -> Result:
+        """Return the result, from the folder where it is finished there.
+
+        Raises:
+            UserError: replies made elsewhere don't fit the benchmark, or a model gives no numbers.
+        """
+        place = self._place(contender, benchmark, "result.json", self._result_head(contender, benchmark))
+        if place.is_file():
+            return Result.from_json(read_json(place))
+        figures = self._figures(contender, benchmark)
+        result = Result(
+            contender.name,
+            contender.kind,
+            benchmark.name,
+            benchmark.items,
+            figures.metrics,
+            figures.tallies,
+            figures.absent,
+            self._told(contender, benchmark),
+        )
+        write_json(place, result.to_json())
+        self._judge_answers(contender, benchmark).unlink(missing_ok=True)
+        return result
+
+    def _figures(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
+        samples, seed = self.settings.bootstrap_samples, self.seed
+        judge = self.judges.evaluator(self._judge_answers(contender, benchmark), samples, seed, self.progress)
+        judging: dict[str, Any] = {
+            "encoder": self.judges.encoder,
+            "judge": judge,
+            "why_no_encoder": self.judges.why_no_encoder,
+            "why_no_judge": self.judges.why_no_judge,
+        }
+        if benchmark.scripts:
+            if contender.respond is None:
+                return self._silent(benchmark, contender)
+            held = self._probe_replies(contender, benchmark)
+            dialogues = [judge_dialogue(*pair) for pair in zip(benchmark.scripts, held, strict=True)]
+            return probe_figures(benchmark.items, dialogues, **judging, samples=samples, seed=seed)
+        figures = Figures(benchmark.items, samples, seed)
+        if benchmark.turns:
+            people = contender.kind == "ceiling"
+            if contender.respond is None and not people:
+                figures.leave_out(["replies"], contender.why_silent or "it doesn't answer")
+            else:
+                replies = self._replies(contender, benchmark)
+                add_reply_figures(figures, benchmark.turns, replies, people=people, **judging)
+        if benchmark.tasks:
+            if contender.rank is None:
+                figures.leave_out(["hits1"], contender.why_no_rank or "it can't rank")
+            else:
+                add_ranking(figures, benchmark.tasks, self._scores(contender, benchmark))
+        if benchmark.dialogues:
+            if contender.model is None:
+                figures.leave_out(PERPLEXITIES, f"{contender.name} gives text no likelihood")
+            else:
+                add_perplexity(figures, self._losses(contender, benchmark))
+        return figures
+
+    def _silent(self, benchmark: BenchmarkSet, contender: Contender) -> Figures:
+        figures = Figures(benchmark.items, self.settings.bootstrap_samples, self.seed)
+        figures.leave_out(["replies"], contender.why_silent or "it doesn't answer")
+        return figures
+
+    # --- what the contender says, scores and expects ---------------------------------------------------------------
+
+    def _probe_replies(self, contender: Contender, benchmark: BenchmarkSet) -> list[list[str]]:
+        scripts = benchmark.scripts
+
+        def hold(chunk: Chunk) -> list[list[str]]:
+            respond = self._respond(contender, chunk)
+            return [list(held.replies) for held in hold_dialogues([scripts[index] for index in chunk], respond)]
+
+        return self._kept(contender, benchmark, "replies", len(scripts), self._rows(contender, len(scripts)), hold)
+
+    def _replies(self, contender: Contender, benchmark: BenchmarkSet) -> list[str]:
+        """Answer every turn that a person answered; models answer the dialogues in lock-step and encode only news."""
+        turns = benchmark.turns
+        if contender.kind == "ceiling":
+            return [turn.reference for turn in turns]
+        if contender.chatbot is None:
+            assert contender.respond is not None
+            return contender.respond([turn.context for turn in turns])
+        own: dict[str, list[int]] = {item: [] for item in benchmark.items}
+        for index, turn in enumerate(turns):
+            own[turn.dialogue].append(index)
+        order = sorted(own.values(), key=len)  # dialogues of one length are over together
+
+        def answer(chunk: Chunk) -> list[list[str]]:
+            respond = self._respond(contender, chunk)
+            rows = [order[index] for index in chunk]
+            said: list[list[str]] = [[] for _ in rows]
+            for step in range(max(map(len, rows))):
+                speaking = [number for number, row in enumerate(rows) if step < len(row)]
+                replies = respond([turns[rows[number][step]].context for number in speaking])
+                for number, reply in zip(speaking, replies, strict=True):
+                    said[number].append(reply)
+            return said
+
+        chunk_size = self._rows(contender, len(order))
+        said = self._kept(contender, benchmark, "replies", len(order), chunk_size, answer)
+        by_turn: dict[int, str] = {}
+        for row, replies in zip(order, said, strict=True):
+            by_turn.update(zip(row, replies, strict=True))
+        return [by_turn[index] for index in range(len(turns))]
+
+    def _scores(self, contender: Contender, benchmark: BenchmarkSet) -> list[list[float]]:
+        assert contender.rank is not None
+        rank, tasks = contender.rank, benchmark.tasks
+        if contender.whole_file:  # a matter of seconds, and the IDF is that of the whole file
+            wanted = {task.id for task in tasks}
+            scores = zip(benchmark.all_tasks, rank(benchmark.all_tasks), strict=True)
+            return [own for task, own in scores if task.id in wanted]
+
+        def score(chunk: Chunk) -> list[list[float]]:
+            return rank([tasks[index] for index in chunk])
+
+        return self._kept(contender, benchmark, "ranking", len(tasks), _RANKED_AT_ONCE, score)
+
+    def _losses(self, contender: Contender, benchmark: BenchmarkSet) -> list[tuple[float, int, int]]:
+        from personatune.evaluation.suite import dialogue_nll
+
+        model, prompts = contender.model, contender.prompts
+        assert model is not None
+        assert prompts is not None
+
+        def losses(chunk: Chunk) -> list[tuple[float, int, int]]:
+            return dialogue_nll(model, prompts, [benchmark.dialogues[index] for index in chunk])
+
+        rows = self._kept(contender, benchmark, "perplexity", len(benchmark.dialogues), _LOSSES_AT_ONCE, losses)
+        return [(nll, count, words) for nll, count, words in rows]
+
+    # --- how it is done ---------------------------------------------------------------------------------------------
+
+    def _respond(self, contender: Contender, chunk: Chunk) -> Respond:
+        """Return a chatbot for one chunk of dialogues, whose draws depend on the chunk alone."""
+        if contender.chatbot is not None:
+            contender.chatbot.batch_size = len(chunk)
+        respond = contender.in_dialogues(self.seed + chunk[0])
+        assert respond is not None
+        return respond
+
+    def _rows(self, contender: Contender, items: int) -> int:
+        """Return how many dialogues are held at once: as many as memory allows; whoever is no model takes all."""
+        if contender.model is None or contender.prompts is None:
+            return items
+        from personatune.model.batch_rows import rows_that_fit
+
+        return rows_that_fit(contender.model, contender.prompts.max_length, self.settings.batch_size)
+
+    def _kept(
+        self,
+        contender: Contender,
+        benchmark: BenchmarkSet,
+        what: str,
+        items: int,
+        chunk_size: int,
+        work: Callable[[Chunk], Sequence[Any]],
+    ) -> list[Any]:
+        head = {**self._work_head(contender, benchmark), "what": what}
+        place = self._place(contender, benchmark, f"{what}.jsonl", head)
+        with self.progress.task(f"{contender.name} on {benchmark.name}: {what}", items) as task:
+            return in_chunks(place, head, items, chunk_size, work, task)
+
+    def _place(self, contender: Contender, benchmark: BenchmarkSet, what: str, head: dict[str, Any]) -> Path:
+        readable = "".join(letter if letter.isalnum() else "-" for letter in contender.name)[-40:].strip("-")
+        return self.parts / f"{benchmark.name}.{readable}.{key_of(head)}.{what}"
+
+    def _judge_answers(self, contender: Contender, benchmark: BenchmarkSet) -> Path:
+        return self._place(contender, benchmark, "judge.json", self._work_head(contender, benchmark))
+
+    def _work_head(self, contender: Contender, benchmark: BenchmarkSet) -> dict[str, Any]:
+        return {
+            "version": FIGURES_VERSION,
+            "contender": contender.name,
+            "identity": contender.identity,
+            "decoding": contender.decoding,
+            "scoring": contender.scoring,
+            "benchmark": benchmark.fingerprint,
+            "seed": self.seed,
+        }
+
+    def _result_head(self, contender: Contender, benchmark: BenchmarkSet) -> dict[str, Any]:
+        return {
+            **self._work_head(contender, benchmark),
+            "personatune": __version__,
+            "judges": self.judges.to_json(),
+            "engagement": EngagementEvaluator().weights,
+            "bootstrap_samples": self.settings.bootstrap_samples,
+        }
+
+    def _told(self, contender: Contender, benchmark: BenchmarkSet) -> dict[str, Any]:
+        """Return what is printed with the figures."""
+        told: dict[str, Any] = {"seed": self.seed}
+        if contender.decoding is not None:
+            told["decoding"] = contender.decoding
+        if benchmark.tasks and contender.scoring:
+            told["scoring"] = contender.scoring
+        if contender.prompts is not None:
+            told["prompt"] = type(contender.prompts).__name__
+            told["tokenizer"] = _tokenizer_name(contender)
+        return told
+
+
+def _tokenizer_name(contender: Contender) -> str:
+    assert contender.prompts is not None
+    tokenizer = contender.prompts.tokenizer
+    return f"{Path(str(tokenizer.name_or_path)).name or type(tokenizer).__name__} ({len(tokenizer):,} tokens)"
+
+
+def written_by_people(benchmarks: Sequence[BenchmarkSet]) -> dict[Context, str]:
+    """Return the written replies of all benchmarks, for the ceiling row."""
+    return {context: reply for benchmark in benchmarks for context, reply in benchmark.written.items()}

@@ -1,0 +1,199 @@
+"""What contenders are measured on: the packaged probes, and benchmarks whose files the user brings along."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from personatune.data.ranking_files import CONVAI2, DIALOGUE_NLI, read_ranking_file
+from personatune.dialogue import Context, Perspective, ProbeScript, RankingTask, Turn
+from personatune.errors import UserError, did_you_mean
+from personatune.evaluation.ranking import dialogue_of
+from personatune.evaluation.reply_figures import Answered
+
+Name = Literal["probes", "convai2", "spc", "rank"]
+WANTED: dict[Name, str] = {
+    "probes": "the packaged PersonaProbes, or a persona file of that format: --on probes=FILE.yaml",
+    "convai2": "a ConvAI2 file with candidates (ParlAI text): --on convai2=FILE",
+    "spc": "persona dialogues (file, folder or hub id) with a validation or test split: --on spc=SOURCE",
+    "rank": "a file of dialogue-NLI records: --on rank=FILE",
+}
+PROBE_SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class BenchmarkSet:
+    """One benchmark, read and cut to size.
+
+    Attributes:
+        source: where it comes from, as printed.
+        split: which part of it, in words; with a limit it says so.
+        items: names of the dialogues (rank: records) that intervals resample.
+        scripts: probe dialogues, one an item; probes only.
+        turns: turns that people answered, dialogue after dialogue; convai2 and spc.
+        dialogues: the same as whole dialogues, one an item, for perplexity.
+        tasks: candidates to rank, of ``items`` only; convai2 and rank.
+        all_tasks: those of the whole file, for floors whose IDF is that of the file.
+        written: replies written with the benchmark, for the ceiling of the probes.
+        fingerprint: of everything above.
+    """
+
+    name: Name
+    source: str
+    split: str
+    items: list[str]
+    scripts: list[ProbeScript] = field(default_factory=list)
+    turns: list[Answered] = field(default_factory=list)
+    dialogues: list[Perspective] = field(default_factory=list)
+    tasks: list[RankingTask] = field(default_factory=list)
+    all_tasks: list[RankingTask] = field(default_factory=list)
+    written: dict[Context, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def talks(self) -> bool:
+        """Whether replies are made on it."""
+        return bool(self.scripts or self.turns)
+
+
+def parse_benchmarks(values: Sequence[str]) -> dict[Name, str | None]:
+    """Return benchmark name to what was given for it, from ``probes,convai2=FILE`` and repeated options.
+
+    Raises:
+        UserError: an unknown benchmark, one named twice, or one whose file isn't given (says how to give it).
+    """
+    found: dict[Name, str | None] = {}
+    cut = re.compile(r",(?=(?:\w+)(?:=|,|$))")
+    for value in values:
+        for part in cut.split(value):
+            name, _, place = part.strip().partition("=")
+            if name not in WANTED:
+                raise UserError(f"--on {part}: expected one of {', '.join(WANTED)}{did_you_mean(name, WANTED)}")
+            known = cast("Name", name)
+            if known in found:
+                raise UserError(f"--on {name}: named twice; give one file for each benchmark")
+            if not place and name != "probes":
+                raise UserError(f"--on {name}: which file? It takes {WANTED[known]}")
+            found[known] = place or None
+    if not found:
+        raise UserError(f"--on: expected one of {', '.join(WANTED)}")
+    return found
+
+
+def read_benchmark(
+    name: Name, place: str | None, *, limit: int | None = None, turns: int = 6, seed: int = 0, split: str = "test"
+) -> BenchmarkSet:
+    """Read one benchmark.
+
+    Args:
+        limit: at most so many dialogues (rank: records), from the beginning.
+        turns, split: of probe dialogues.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind, or the limit is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: expected 1 or more")
+    if name == "probes":
+        return _probes(place, limit, turns, seed, split)
+    assert place is not None  # parse_benchmarks asks for it
+    if name == "spc":
+        from personatune.pipeline.dialogue_benchmark import read_dialogues
+
+        source, label, views = read_dialogues(place)
+        return _talking(name, source, label, views, limit)
+    return _ranking(name, Path(place), limit)
+
+
+def _probes(place: str | None, limit: int | None, turns: int, seed: int, split: str) -> BenchmarkSet:
+    from personatune.judging.persona_probes import load_persona_probes, persona_probe_scripts
+    from personatune.judging.persona_probes.scripts import MIN_TURNS
+    from personatune.judging.small_talk import INTERLUDES
+    from personatune.pipeline.written_replies import written_replies
+
+    if split not in (*PROBE_SPLITS, "all"):
+        choices = (*PROBE_SPLITS, "all")
+        raise UserError(f"--probes-split {split}: expected one of {', '.join(choices)}{did_you_mean(split, choices)}")
+    if not MIN_TURNS <= turns <= len(INTERLUDES):
+        raise UserError(f"evaluation.turns={turns}: probe dialogues take {MIN_TURNS} to {len(INTERLUDES)} turns")
+    files = None if place is None else [Path(place)]
+    chosen = None if split == "all" or files else cast("Any", split)
+    personas = load_persona_probes(chosen, files)
+    scripts = persona_probe_scripts(chosen, turns, seed, files)[:limit]
+    if not scripts:
+        raise UserError(f"probes: no persona in {place or f'split {split}'}")
+    personas = personas[: len(scripts)]
+    written = written_replies(personas, scripts)
+    return _fingerprinted(
+        BenchmarkSet(
+            "probes",
+            "PersonaProbes" if place is None else place,
+            _part("all personas" if chosen is None else f"{split} personas", limit),
+            [persona.id for persona in personas],
+            scripts=scripts,
+            written=written,
+        ),
+        [[script.persona.traits, [line for line, _ in script.lines]] for script in scripts] + [list(written.values())],
+    )
+
+
+def _ranking(name: Name, path: Path, limit: int | None) -> BenchmarkSet:
+    file = read_ranking_file(path)
+    wanted = CONVAI2 if name == "convai2" else DIALOGUE_NLI
+    if file.format != wanted:
+        other = "rank" if name == "convai2" else "convai2"
+        raise UserError(f"{path}: found {file.format} records, expected {wanted}; give it as --on {other}={path}")
+    items = list(dict.fromkeys(dialogue_of(task) for task in file.tasks))[:limit]
+    kept = set(items)
+    tasks = [task for task in file.tasks if dialogue_of(task) in kept]
+    if name == "rank":
+        benchmark = BenchmarkSet(
+            name, path.name, _part("all records", limit), items, tasks=tasks, all_tasks=file.tasks
+        )  # fmt: skip
+        return _fingerprinted(benchmark, [file.sha256, limit])
+    turns = [Answered(dialogue_of(task), task.context, task.candidates[task.kinds.index("gold")]) for task in tasks]
+    benchmark = BenchmarkSet(
+        name,
+        path.name,
+        _part("all dialogues of the file", limit),
+        items,
+        turns=turns,
+        dialogues=whole_dialogues(turns),
+        tasks=tasks,
+        all_tasks=file.tasks,
+    )
+    return _fingerprinted(benchmark, [file.sha256, limit])
+
+
+def _talking(name: Name, source: str, label: str, views: Sequence[Perspective], limit: int | None) -> BenchmarkSet:
+    turns = [Answered(view.id, context, reply) for view in views[:limit] for context, reply in view.replies()]
+    if not turns:
+        raise UserError(f"{source}: no reply to a partner's line; expected dialogues of two speakers with personas")
+    items = list(dict.fromkeys(turn.dialogue for turn in turns))
+    benchmark = BenchmarkSet(
+        name, source, _part(label, limit), items, turns=turns, dialogues=whole_dialogues(turns)
+    )  # fmt: skip
+    return _fingerprinted(benchmark, [[turn.context.to_json(), turn.reference] for turn in turns])
+
+
+def whole_dialogues(turns: Sequence[Answered]) -> list[Perspective]:
+    """Return each dialogue up to its last answered turn, in order."""
+    last = {turn.dialogue: turn for turn in turns}
+    return [
+        Perspective(name, turn.context.persona, (*turn.context.history, Turn("self", turn.reference)))
+        for name, turn in last.items()
+    ]
+
+
+def _part(label: str, limit: int | None) -> str:
+    return label if limit is None else f"{label}, first {limit}"
+
+
+def _fingerprinted(benchmark: BenchmarkSet, content: Any) -> BenchmarkSet:
+    digest = hashlib.sha256(json.dumps([benchmark.name, benchmark.items, content]).encode()).hexdigest()
+    return BenchmarkSet(**{**benchmark.__dict__, "fingerprint": digest[:24]})
