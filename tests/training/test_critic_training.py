@@ -1,0 +1,90 @@
+"""Training the critic: it learns, resumes to the same weights, and its temperature makes its confidence honest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from personatune.data.persona_pairs import SentencePair
+from personatune.training.critic import CriticSettings, CriticTrainer, fit_temperature, label_ids, logits_of
+
+_WORDS = "[PAD] [UNK] [CLS] [SEP] i have a dog cat bird . no not yes".split()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    (folder / "vocab.txt").write_text("\n".join(_WORDS), encoding="utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(_WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=128,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def pairs() -> list[SentencePair]:
+    """Whether an animal is had, not had, or another one is spoken of: to be told from both sentences only."""
+    made = []
+    for animal in ("dog", "cat", "bird"):
+        for other in ("dog", "cat", "bird"):
+            label = "entailment" if animal == other else "neutral"
+            made.append(SentencePair(f"i have a {animal}", f"yes a {other} .", label, "test"))
+            label = "contradiction" if animal == other else "neutral"
+            made.append(SentencePair(f"i have a {animal}", f"no not a {other} .", label, "test"))
+    return made * 4
+
+
+def settings(base: str, epochs: float) -> CriticSettings:
+    return CriticSettings(base=base, alone=1, learning_rate=3e-3, head_rate=3e-3, batch_size=8, epochs=epochs)
+
+
+def test_it_learns_what_only_both_sentences_tell(base: str, tmp_path: Path) -> None:
+    network = CriticTrainer(settings(base, 30), pairs(), tmp_path).train()
+    right = logits_of(network, pairs()).argmax(dim=1) == label_ids(pairs())
+    assert float(right.float().mean()) > 0.9
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = CriticTrainer(settings(base, 2), pairs(), tmp_path / "straight").train().trained_state()
+
+    interrupted = CriticTrainer(settings(base, 2), pairs(), tmp_path / "stopped")
+    step = interrupted._step
+
+    def stop_at_five(batch: list[SentencePair], number: int) -> float:
+        if number == 4:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(batch, number)
+
+    monkeypatch.setattr(interrupted, "_step", stop_at_five)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train()
+    resumed = CriticTrainer(settings(base, 2), pairs(), tmp_path / "stopped").train().trained_state()
+    assert straight.keys() == resumed.keys()
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_logits_come_in_the_order_of_the_pairs(base: str, tmp_path: Path) -> None:
+    network = CriticTrainer(settings(base, 0.5), pairs(), tmp_path).train()
+    some = [pairs()[number] for number in (5, 0, 3)]
+    apart = torch.cat([logits_of(network, [pair]) for pair in some])
+    torch.testing.assert_close(logits_of(network, some), apart, atol=1e-5, rtol=1e-5)
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    torch.manual_seed(0)
+    honest = torch.randn(4000, 3) * 2
+    labels = torch.multinomial(torch.softmax(honest, dim=1), 1).squeeze(1)
+    assert fit_temperature(honest, labels) == pytest.approx(1.0, abs=0.1)
+    assert fit_temperature(honest * 3, labels) == pytest.approx(3.0, abs=0.3)
