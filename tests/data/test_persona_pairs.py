@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from personatune.data.chat_asides import chatter, lengthened
 from personatune.data.pair_files import hand_written_pairs, hand_written_scenes, read_pairs
 from personatune.data.pair_wording import clashing_classes, rendered
-from personatune.data.persona_pairs import KINDS, SentencePair, chatter, lengthened, make_persona_pairs
+from personatune.data.persona_pairs import KINDS, SentencePair, make_persona_pairs
 from personatune.data.triples import triple_of
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.errors import UserError

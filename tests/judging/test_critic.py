@@ -37,11 +37,24 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def network(base: Path) -> CriticNetwork:
     torch.manual_seed(1)
-    return CriticNetwork(base, alone=1).eval()
+    return CriticNetwork(str(base), alone=1).eval()
 
 
 def card(base: Path, **changes: object) -> dict[str, object]:
     return {"base": str(base), "alone": 1, "temperature": 1.0, **changes}
+
+
+def test_its_layers_give_the_numbers_of_transformers(network: CriticNetwork, base: Path) -> None:
+    from transformers import AutoTokenizer, BertModel
+
+    text = "i have a dog . i am not a nurse"
+    ids = AutoTokenizer.from_pretrained(base)(text, return_tensors="pt")
+    expected = BertModel.from_pretrained(base).eval()(**ids).last_hidden_state
+    hidden = network.embeddings(ids["input_ids"], 0)
+    for layer in [*network.lower, *network.upper]:
+        hidden = layer(hidden, torch.zeros(1, 1, 1, hidden.shape[1]))
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-4)
+    assert network.tokenizer.encode(text).ids == ids["input_ids"][0].tolist()
 
 
 def test_logits_do_not_depend_on_the_other_pairs_of_the_batch(network: CriticNetwork) -> None:
@@ -118,6 +131,11 @@ def test_damaged_weights_are_named(network: CriticNetwork, base: Path, tmp_path:
     (tmp_path / "critic.safetensors").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"critic\.safetensors: .*expected the weights of a critic"):
         Critic(tmp_path)
+
+
+def test_a_base_that_is_no_bert_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no base for a critic .*expected a folder of a BERT model"):
+        CriticNetwork(str(tmp_path))
 
 
 # --- other judges

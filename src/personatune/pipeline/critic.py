@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from personatune.data.chat_asides import chatter, lengthened
 from personatune.data.pair_files import hand_written_pairs, hand_written_scenes, read_pairs
-from personatune.data.persona_pairs import SentencePair, chatter, lengthened, make_persona_pairs
+from personatune.data.persona_pairs import SentencePair, make_persona_pairs
 from personatune.data.sources import DatasetLoader
 from personatune.data.triples import plain_sentence
 from personatune.dialogue import Perspective
