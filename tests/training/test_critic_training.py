@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from personatune.data.persona_pairs import SentencePair
+from personatune.data.persona_pairs import Label, SentencePair
 from personatune.training.critic import CriticSettings, CriticTrainer, fit_temperature, label_ids, logits_of
 
 _WORDS = "[PAD] [UNK] [CLS] [SEP] i have a dog cat bird . no not yes".split()
@@ -34,10 +34,10 @@ def pairs() -> list[SentencePair]:
     made = []
     for animal in ("dog", "cat", "bird"):
         for other in ("dog", "cat", "bird"):
-            label = "entailment" if animal == other else "neutral"
-            made.append(SentencePair(f"i have a {animal}", f"yes a {other} .", label, "test"))
-            label = "contradiction" if animal == other else "neutral"
-            made.append(SentencePair(f"i have a {animal}", f"no not a {other} .", label, "test"))
+            had: Label = "entailment" if animal == other else "neutral"
+            made.append(SentencePair(f"i have a {animal}", f"yes a {other} .", had, "test"))
+            denied: Label = "contradiction" if animal == other else "neutral"
+            made.append(SentencePair(f"i have a {animal}", f"no not a {other} .", denied, "test"))
     return made * 4
 
 
