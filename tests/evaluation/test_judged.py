@@ -150,7 +150,7 @@ _SENTENCES = st.sampled_from(["I have dogs.", "I don't have dogs.", "I am a chef
 _LINES = st.lists(_SENTENCES.flatmap(lambda one: _SENTENCES.map(lambda two: f"{one} {two}")), min_size=2, max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=st.lists(_LINES, min_size=1, max_size=3))
 def test_the_measures_fit_each_other(rule_judge, said):
     traits = ["I have dogs.", "I am a chef."]

@@ -18,6 +18,7 @@ from personatune.evaluation.multiple_choice import (
     MultipleChoiceEvaluator,
     WrittenChoices,
     choice_tasks,
+    without_persona,
 )
 from personatune.judging.keywords import expressed_traits, judge_answer
 from personatune.judging.persona_probes import load_persona_probes
@@ -99,6 +100,7 @@ def test_a_question_follows_every_turn_and_leaves_no_trace():
     assert tasks[0].task.kinds == ("gold", "rand", "rand", "rand")
     assert len(choice_tasks([held("d", 4)], [own], per_turn=3)) == 12
     assert len(choice_tasks([held("d", 4)], [own], per_turn=9)) == 12
+    assert [task.turn for task in choice_tasks([held("d", 4)], [own], after=(1, 4))] == [1, 4]
     assert choice_tasks([held("d", 4)], [Choices(())]) == []
 
 
@@ -124,6 +126,29 @@ def test_accuracy_by_hand():
     assert found.to_json()["chance"] == CHANCE == 0.25
 
 
+def test_what_the_persona_makes_likelier_counts_beside_what_is_likely():
+    own = Choices((Choice("a", ("Once?",), "a", ("x", "y", "z"), ("rand",) * 3),))
+    tasks = choice_tasks([held("one", 1), held("two", 1)], [own, own])
+    scores = [[-2.0, -1.0, -3.0, -3.0], [-1.0, -2.0, -3.0, -3.0]]  # a wild guess is likeliest, then the right one
+    bare = [[-4.0, -1.0, -3.0, -3.0], [-1.0, -2.5, -3.0, -3.0]]  # the persona helps the right one, then a wrong one
+    found = MultipleChoiceEvaluator(50).evaluate(tasks, scores, bare=bare)
+    assert found.metrics["qa_accuracy"].value == 0.5
+    assert found.metrics["qa_accuracy_bare"].value == 0.5
+    assert found.metrics["qa_pmi_accuracy"].value == 0.5
+    first = MultipleChoiceEvaluator(50).evaluate(tasks[:1], scores[:1], bare=bare[:1]).metrics
+    assert (first["qa_accuracy"].value, first["qa_pmi_accuracy"].value, first["qa_pmi_accuracy_1"].value) == (0, 1, 1)
+    assert found.absent == {}
+    assert set(MultipleChoiceEvaluator(50).evaluate(tasks, scores).absent) == {"qa_pmi_accuracy"}
+
+
+def test_the_control_asks_the_same_of_nobody():
+    tasks = choice_tasks([held("one", 2)], [DerivedChoices(OTHERS).of(PERSONA)])
+    for task, control in zip(tasks, without_persona(tasks), strict=True):
+        assert control.context.persona == Persona(())
+        assert (control.id, control.candidates, control.kinds) == (task.task.id, task.task.candidates, task.task.kinds)
+        assert control.context.history == task.task.context.history
+
+
 def test_ceiling_and_floor():
     choices = [DerivedChoices(OTHERS).of(PERSONA)] * 2
     tasks = choice_tasks([held("one", 3), held("two", 3)], choices)
@@ -142,6 +167,7 @@ def test_a_model_answers_by_likelihood(tiny):
     scorer = CandidateScorer(tiny.model(), tiny.prompts())
     scores = scorer([task.task for task in tasks])
     assert [len(row) for row in scores] == [4, 4, 4]
+    assert all(map(len, scorer(without_persona(tasks))))  # a prompt can be written for nobody
     alone = CandidateScorer(tiny.model(), tiny.prompts())([tasks[2].task])
     assert scores[2] == pytest.approx(alone[0], abs=1e-4)  # what the dialogue left in the cache changes nothing
     assert set(MultipleChoiceEvaluator(50).evaluate(tasks, scores).metrics) == {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -138,7 +138,7 @@ class ChoiceTask:
 
 @dataclass(frozen=True)
 class ChoiceFigures:
-    """Q&A accuracy: ``qa_accuracy`` and ``qa_accuracy_k`` after turn k; n counts dialogues.
+    """Q&A accuracy: ``qa_accuracy``, ``qa_pmi_accuracy``, both also after turn k (``qa_accuracy_k``); n: dialogues.
 
     Attributes:
         absent: why a figure is missing.
@@ -161,7 +161,12 @@ class ChoiceFigures:
 
 
 def choice_tasks(
-    dialogues: Sequence[Perspective], choices: Sequence[Choices], *, per_turn: int = 1, seed: int = 0
+    dialogues: Sequence[Perspective],
+    choices: Sequence[Choices],
+    *,
+    per_turn: int = 1,
+    after: Collection[int] | None = None,
+    seed: int = 0,
 ) -> list[ChoiceTask]:
     """Return the questions asked after every own line of every dialogue, as what a `personatune.dialogue.Rank` takes.
 
@@ -172,6 +177,7 @@ def choice_tasks(
     Args:
         choices: one a dialogue.
         per_turn: questions after each turn, at most as many as there are choices.
+        after: only after these turns (from 1); None asks after each.
     """
     tasks = []
     for number, (dialogue, own) in enumerate(zip(dialogues, choices, strict=True)):
@@ -180,6 +186,8 @@ def choice_tasks(
         asked = 0
         ends = [index + 1 for index, turn in enumerate(dialogue.turns) if turn.speaker == "self"]
         for turn, end in enumerate(ends if order else [], start=1):
+            if after is not None and turn not in after:
+                continue
             for _ in range(min(per_turn, len(order))):
                 choice = order[asked % len(order)]
                 question = choice.questions[asked // len(order) % len(choice.questions)]
@@ -192,6 +200,15 @@ def choice_tasks(
     return tasks
 
 
+def without_persona(tasks: Sequence[ChoiceTask]) -> list[RankingTask]:
+    """Return the same questions after the same turns, put to nobody in particular: the control of Q&A."""
+    nobody = Persona(())
+    return [
+        RankingTask(own.id, Context(nobody, own.context.history), own.candidates, own.kinds)
+        for own in (task.task for task in tasks)
+    ]
+
+
 class MultipleChoiceEvaluator:
     """Turns the scores of the answers into the share that is answered rightly; a tie counts as wrong."""
 
@@ -200,13 +217,21 @@ class MultipleChoiceEvaluator:
         self.seed = seed
 
     def evaluate(
-        self, tasks: Sequence[ChoiceTask], scores: Sequence[Sequence[float]], choices: Sequence[Choices] = ()
+        self,
+        tasks: Sequence[ChoiceTask],
+        scores: Sequence[Sequence[float]],
+        choices: Sequence[Choices] = (),
+        *,
+        bare: Sequence[Sequence[float]] | None = None,
     ) -> ChoiceFigures:
         """Return the share of right answers, over all and after each turn; intervals over dialogues.
 
         Args:
             scores: one a candidate of each task, as a `personatune.dialogue.Rank` gives them; higher is better.
             choices: where the tasks come from, for the count of what was not asked.
+            bare: log-likelihoods of the same candidates `without_persona`. They give ``qa_accuracy_bare``, what is
+                right without knowing the persona, and ``qa_pmi_accuracy``, by the difference of both: what the persona
+                makes likelier (Holtzman et al. 2021, arXiv 2104.08315), however likely it is in itself.
 
         Raises:
             UserError: a score that is missing or no finite number.
@@ -215,6 +240,19 @@ class MultipleChoiceEvaluator:
         if not tasks:
             reasons = "; ".join(f"{count} × {reason}" for reason, count in skipped.items()) or "no persona has a trait"
             return ChoiceFigures({}, {"qa_accuracy": f"nothing to ask: {reasons}"}, 0, dict(skipped))
+        metrics = self._accuracy("qa_accuracy", tasks, scores)
+        absent = {}
+        if bare is None:
+            absent["qa_pmi_accuracy"] = "the answers were not scored without the persona"
+        else:
+            metrics["qa_accuracy_bare"] = self._accuracy("bare", tasks, bare)["bare"]
+            gains = [[own - other for own, other in zip(*rows, strict=True)] for rows in zip(scores, bare, strict=True)]
+            metrics |= self._accuracy("qa_pmi_accuracy", tasks, gains)
+        return ChoiceFigures(metrics, absent, len(tasks), dict(skipped))
+
+    def _accuracy(
+        self, name: str, tasks: Sequence[ChoiceTask], scores: Sequence[Sequence[float]]
+    ) -> dict[str, Estimate]:
         right = [kind == "gold" for kind in best_kinds([task.task for task in tasks], scores)]
         by_turn: dict[int, dict[int, list[Tally]]] = defaultdict(lambda: defaultdict(list))
         for task, hit in zip(tasks, right, strict=True):
@@ -224,8 +262,8 @@ class MultipleChoiceEvaluator:
         for turn, rows in sorted(by_turn.items()):
             found = rate([total(row) for row in rows.values()], self.bootstrap_samples, self.seed)
             if found is not None:
-                metrics[f"qa_accuracy_{turn}" if turn else "qa_accuracy"] = found
-        return ChoiceFigures(metrics, {}, len(tasks), dict(skipped))
+                metrics[f"{name}_{turn}" if turn else name] = found
+        return metrics
 
 
 def _true_of(text: str, persona: Persona, asked: str, probes: Iterable[Probe]) -> bool:
