@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,18 +32,19 @@ def test_help_loads_nothing_heavy() -> None:
     assert answered.stdout.splitlines()[-1] == "loaded: []"
 
 
-def test_help_answers_soon_and_names_every_stage() -> None:
-    begun = time.perf_counter()
+def test_help_names_every_stage_and_group() -> None:
     answered = program("--help")
-    assert time.perf_counter() - begun < 2
     assert (answered.returncode, answered.stderr) == (0, "")
     named = {
         line.split()[1] for line in answered.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2
     }
-    assert {*STAGES, "run", "chat", "doctor", "data"} <= named
+    assert {*STAGES, "run", "chat", "doctor", "rank", "data", "engagement", "judge", "probes"} <= named
 
 
-@pytest.mark.parametrize("command", [*STAGES, "run", "chat", "doctor", "data inspect"])
+@pytest.mark.parametrize(
+    "command",
+    [*STAGES, "run", "chat", "doctor", "data inspect", "engagement fit", "judge train", "probes check", "probes show"],
+)
 def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     from personatune.cli import app
 
@@ -61,6 +61,9 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
         (["sft", "--run", "nothing"], "runs/nothing: no such run; start one: personatune run --name nothing"),
         (["chat", "--model", "gpt"], "--model gpt: expected base, sft or ppo"),
         (["chat", "--run", "nothing"], "runs/nothing: no such run"),
+        (["judge", "pairs", "nothing.tsv"], "nothing.tsv: can't be read"),
+        (["rank", "nothing.txt", "--model", "tfidf"], "nothing.txt"),
+        (["evaluate", "--model", "base", "--on", "convai"], "convai"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(words: list[str], message: str, tmp_path: Path) -> None:
