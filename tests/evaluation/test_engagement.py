@@ -7,7 +7,7 @@ import pytest
 
 from personatune.dialogue import Context, Persona, ProbeScript, Turn
 from personatune.errors import UserError
-from personatune.evaluation.engagement import EngagementEvaluator
+from personatune.evaluation.engagement import CLASSIC_FEATURES, EngagementEvaluator, fitted_weights
 from personatune.judging.probes import judge_dialogue
 
 
@@ -32,17 +32,29 @@ def evaluator() -> EngagementEvaluator:
         ("length", "one two three four five six", "Hi.", 0.5),
         ("length", " ".join(["word"] * 70), "Hi.", 0.5),
         ("length", " ".join(["word"] * 200), "Hi.", 0.0),
+        ("detail", "My grandfather built wooden boats.", "Hi.", 0.5),
+        ("detail", "It was so and so, you know.", "Hi.", 0.0),
+        ("laughter", "Hahaha that is it", "Hi.", 1.0),
+        ("laughter", "That is it :D", "Hi.", 1.0),
+        ("laughter", "He has a hat (a:b)", "Hi.", 0.0),
+        ("reasons", "I moved because of work.", "Hi.", 1.0),
+        ("reasons", "I moved for work.", "Hi.", 0.0),
     ],
 )
 def test_a_feature_by_hand(evaluator, feature, reply, partner, value):
     assert evaluator.features(reply, partner)[feature] == value
 
 
-def test_the_default_score_is_the_plain_mean_of_six_features(evaluator):
-    reply, partner = "Oh, I'm sorry to hear that. Was your dog old?", "My dog died today."
-    found = evaluator.features(reply, partner)
-    assert len(found) == 6
-    assert evaluator.calculate_engagement_score(reply, partner) == pytest.approx(sum(found.values()) / 6)
+def test_the_score_is_the_mean_weighted_as_people_do_or_the_plain_one_of_the_classic_six(evaluator):
+    reply, partner = "Oh, I'm sorry to hear that, because your dog was old! Was he?", "My dog died today."
+    found, weights = evaluator.features(reply, partner), fitted_weights()
+    by_people = sum(weights[name] * value for name, value in found.items()) / sum(weights.values())
+    plain = sum(found[name] for name in CLASSIC_FEATURES) / 6
+    assert evaluator.calculate_engagement_score(reply, partner) == pytest.approx(by_people)
+    assert EngagementEvaluator("equal").calculate_engagement_score(reply, partner) == pytest.approx(plain)
+    both = evaluator.evaluate_engagement([reply], [partner])
+    assert both["engagement"].value == pytest.approx(by_people)
+    assert both["engagement_equal"].value == pytest.approx(plain)
 
 
 def test_weights_are_named_and_checked():
@@ -52,6 +64,8 @@ def test_weights_are_named_and_checked():
         EngagementEvaluator({"emphaty": 1.0})
     with pytest.raises(UserError, match="all are 0"):
         EngagementEvaluator({"empathy": 0.0})
+    with pytest.raises(UserError, match="found 'even', expected fitted, equal"):
+        EngagementEvaluator("even")  # type: ignore[arg-type]
 
 
 def test_the_history_may_be_a_line_turns_or_a_context(evaluator):
@@ -68,8 +82,10 @@ def test_replies_and_dialogues_carry_their_counts(evaluator):
     held = [judge_dialogue(script, ["And you?", "Hm."]), judge_dialogue(script, ["And you?", "Why?"])]
     turns = evaluator.evaluate_multi_turn_engagement(held)
     assert turns["asks_back"].value == 0.75
-    assert turns["engagement_1"].value > turns["engagement_2"].value
+    assert turns["engagement_equal"].n == 2
     scores = evaluator.dialogue_scores(held)
+    by_asking = EngagementEvaluator({"asks_back": 1.0}, bootstrap_samples=200).evaluate_multi_turn_engagement(held)
+    assert (by_asking["engagement_1"].value, by_asking["engagement_2"].value) == (1.0, 0.5)
     assert evaluator.compare_engagement_levels(scores, scores).value == 0.0
     assert evaluator.compare_engagement_levels([0.9, 0.8, 0.9], [0.1, 0.2, 0.1]).low > 0
 

@@ -114,30 +114,34 @@ def fit_weights(features: Array, ratings: Array, strength: float) -> Array:
     Raises:
         UserError: no feature goes up with the ratings.
     """
-    from scipy.optimize import nnls
-    from scipy.stats import rankdata
-
-    count, width = features.shape
-    spread = features.std(axis=0)
-    used = spread > 0
-    standard = np.zeros_like(features)
-    standard[:, used] = (features[:, used] - features[:, used].mean(axis=0)) / spread[used]
-    ranks = rankdata(ratings)
-    ridge = np.sqrt(count * strength) * np.eye(width)
-    coefficients, _ = nnls(np.vstack([standard, ridge]), np.concatenate([ranks - ranks.mean(), np.zeros(width)]))
-    weights = np.zeros(width)
-    weights[used] = coefficients[used] / spread[used]
-    if not weights.sum() > 0:
-        raise UserError(f"engagement: no feature goes up with the ratings of these {count} conversations")
-    return np.asarray(weights / weights.sum())
+    weights = _Problem(features, ratings).weights(strength)
+    if weights is None:
+        raise UserError(f"engagement: no feature goes up with the ratings of these {len(ratings)} conversations")
+    return weights
 
 
-def _learnt(features: Array, ratings: Array, strength: float) -> Array:
-    """Return the fitted weights, or equal ones where the training people reward no feature."""
-    try:
-        return fit_weights(features, ratings, strength)
-    except UserError:
-        return np.full(features.shape[1], 1 / features.shape[1])
+class _Problem:
+    """A least-squares problem cut down to its square root (QR), to be solved for many strengths."""
+
+    def __init__(self, features: Array, ratings: Array) -> None:
+        from scipy.stats import rankdata
+
+        self.count = len(ratings)
+        spread = features.std(axis=0)
+        self.spread = np.where(spread > 0, spread, np.inf)  # what never changes counts nothing
+        ranks = rankdata(ratings)
+        rotation, self.root = np.linalg.qr((features - features.mean(axis=0)) / self.spread)
+        self.target = rotation.T @ (ranks - ranks.mean())
+
+    def weights(self, strength: float) -> Array | None:
+        """Return the weights, or none where no feature goes up with the ratings."""
+        from scipy.optimize import nnls
+
+        width = len(self.spread)
+        ridge = np.sqrt(self.count * strength) * np.eye(width)
+        coefficients, _ = nnls(np.vstack([self.root, ridge]), np.concatenate([self.target, np.zeros(width)]))
+        weights = coefficients / self.spread
+        return weights / weights.sum() if weights.sum() > 0 else None
 
 
 def choose_strength(features: Array, ratings: Array, pairs: Sequence[tuple[str, str]], groups: int, seed: int) -> float:
@@ -145,20 +149,28 @@ def choose_strength(features: Array, ratings: Array, pairs: Sequence[tuple[str, 
     folds = participant_folds(pairs, groups, seed)
     scores = np.zeros((len(STRENGTHS), len(pairs)))
     for train, test in folds:
+        problem = _Problem(features[train], ratings[train])
         for row, strength in enumerate(STRENGTHS):
-            scores[row, test] = features[test] @ _learnt(features[train], ratings[train], strength)
+            scores[row, test] = _scores(features[test], problem.weights(strength))
     found = [spearman(np.column_stack([row, ratings])) for row in scores]
     return max(zip(STRENGTHS, found, strict=True), key=lambda item: (round(float(item[1]), 4), item[0]))[0]
 
 
-def cross_validated_scores(features: Array, ratings: Array, pairs: Sequence[tuple[str, str]], seed: int = 0) -> Array:
+def cross_validated_scores(
+    features: Array, ratings: Array, pairs: Sequence[tuple[str, str]], seed: int = 0, groups: int = OUTER_GROUPS
+) -> Array:
     """Return each conversation's score by weights (and strength) that saw neither of its people, (conversations,)."""
     scores = np.zeros(len(pairs))
-    for train, test in participant_folds(pairs, OUTER_GROUPS, seed):
+    for train, test in participant_folds(pairs, groups, seed):
         inner = [pairs[index] for index in train]
         strength = choose_strength(features[train], ratings[train], inner, INNER_GROUPS, seed)
-        scores[test] = features[test] @ _learnt(features[train], ratings[train], strength)
+        scores[test] = _scores(features[test], _Problem(features[train], ratings[train]).weights(strength))
     return scores
+
+
+def _scores(features: Array, weights: Array | None) -> Array:
+    """Return the scores by the weights, or by equal ones where the training people reward no feature."""
+    return np.asarray(features.mean(axis=1) if weights is None else features @ weights)
 
 
 def agreement(
