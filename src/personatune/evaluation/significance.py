@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -137,7 +138,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _draws(n: int, samples: int, seed: int) -> Iterator[Array]:
     step = max(1, _CHUNK // n)
     for number, start in enumerate(range(0, samples, step)):
-        yield resample_counts(n, min(step, samples - start), seed + number).astype(np.float64)
+        yield _draw(n, min(step, samples - start), seed + number)
+
+
+@lru_cache(maxsize=4)  # every figure of a table is resampled alike
+def _draw(n: int, samples: int, seed: int) -> Array:
+    return resample_counts(n, samples, seed).astype(np.float64)
 
 
 def _resampled(rows_K_N_2: Array, drawn_S_N: Array) -> Array:

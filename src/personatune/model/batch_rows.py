@@ -15,9 +15,9 @@ _FEWEST = 4
 
 
 def rows_that_fit(model: PreTrainedModel, tokens: int, most: int) -> int:
-    """Return how many sequences of ``tokens`` tokens can be decoded together: ``most``, or fewer, at least 4."""
+    """Return how many sequences of ``tokens`` tokens can be decoded together: ``most``, or fewer, but at least 4."""
     free = _free_bytes(next(model.parameters()).device)
-    return max(_FEWEST, min(most, int(free * _SHARE / (tokens * cache_bytes_per_token(model)))))
+    return min(most, max(_FEWEST, int(free * _SHARE / (tokens * cache_bytes_per_token(model)))))
 
 
 def cache_bytes_per_token(model: PreTrainedModel) -> int:
