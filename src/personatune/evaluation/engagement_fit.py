@@ -18,7 +18,7 @@ from personatune.data.conversation_ratings import RATINGS, RatedConversation, ra
 from personatune.errors import UserError
 from personatune.evaluation.engagement import EQUAL_WEIGHTS, FEATURES, EngagementEvaluator
 from personatune.evaluation.participants import hold_out_people, participant_folds, people_draws
-from personatune.intervals import Estimate, Statistic, bootstrap, estimate
+from personatune.intervals import Estimate, bootstrap
 
 Array = NDArray[np.float64]
 
@@ -181,20 +181,36 @@ def agreement(
     ``low`` and ``high`` resample conversations; ``low_people`` and ``high_people`` resample participants, which is the
     honest width where few people rate many conversations.
     """
-    statistics: dict[str, Statistic] = {
-        "fitted": lambda items: spearman(items[..., [0, 2]]),
-        "equal": lambda items: spearman(items[..., 1:]),
-        "fitted_minus_equal": lambda items: spearman(items[..., [0, 2]]) - spearman(items[..., 1:]),
-    }
-    rows: dict[str, Any] = {name: {} for name in statistics}
-    draws = people_draws(pairs, samples, seed)
-    for column, scale in enumerate(SCALES):
-        items = np.column_stack([fitted, equal, ratings[:, column]])
-        for name, statistic in statistics.items():
-            by_people = estimate(0.0, np.asarray([statistic(items[drawn]) for drawn in draws]), len(draws))
-            found = bootstrap(items, samples, seed, statistic).to_json()
-            rows[name][scale] = {**found, "low_people": by_people.low, "high_people": by_people.high}
+    columns = np.column_stack([fitted, equal, ratings])
+    measured = _correlations(columns)
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(0, len(columns), len(columns)) for _ in range(samples))
+    bounds = [
+        np.quantile([_correlations(columns[drawn]) for drawn in drawn_sets], [0.025, 0.975], axis=0)
+        for drawn_sets in (draws, people_draws(pairs, samples, seed))
+    ]
+    rows: dict[str, Any] = {"fitted": {}, "equal": {}, "fitted_minus_equal": {}}
+    for row, name in enumerate(rows):
+        for column, scale in enumerate(SCALES):
+            (low, high), (low_people, high_people) = (bound[:, row, column].tolist() for bound in bounds)
+            found = Estimate(float(measured[row, column]), low, high, len(columns))
+            rows[name][scale] = {**found.to_json(), "low_people": low_people, "high_people": high_people}
     return rows
+
+
+def _correlations(columns: Array) -> Array:
+    """Return rho of the fitted score (row 0), the equal one (1) and their difference (2) with each rating, (3, 4).
+
+    ``columns``: fitted score, equal score and the ratings of ``SCALES``, (n, 6).
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(columns, axis=0)
+    ranks -= ranks.mean(axis=0)
+    lengths = np.sqrt((ranks**2).sum(axis=0))
+    unit = np.divide(ranks, lengths, out=np.zeros_like(ranks), where=lengths > 0)
+    both = unit[:, :2].T @ unit[:, 2:]
+    return np.vstack([both, both[0] - both[1]])
 
 
 def bootstrap_spearman(scores: Array, ratings: Array, samples: int, seed: int) -> Estimate:
