@@ -21,7 +21,6 @@ SHIPPED = "critic"
 """The name of the shipped critic wherever a judge is named."""
 
 _BATCH = 64
-_WINDOW = 16  # batches sorted by length together
 _SETTINGS, _WEIGHTS = "critic.json", "critic.safetensors"
 
 
@@ -141,6 +140,7 @@ def shipped_folder() -> Path:
 def _load(folder: Path) -> tuple[dict[str, Any], CriticNetwork]:
     from personatune.judging.critic_files import read_weights
     from personatune.judging.critic_network import CriticNetwork
+    from personatune.judging.eight_bits import in_eight_bits
 
     if not (folder / _SETTINGS).is_file():
         raise UserError(f"{folder}: no critic there ({_SETTINGS} is missing); train one: personatune judge train")
@@ -150,6 +150,7 @@ def _load(folder: Path) -> tuple[dict[str, Any], CriticNetwork]:
         network.load_trained_state(read_weights(folder / _WEIGHTS))
     except ValueError as error:
         raise UserError(f"{folder / _WEIGHTS}: {error}; expected weights for {settings['base']}") from error
+    in_eight_bits(network.upper)  # the lower layers read a sentence once: there floats cost little and are exact
     return settings, network.eval()
 
 
