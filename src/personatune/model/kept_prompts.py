@@ -32,9 +32,9 @@ class KeptPrompts:
         self, prompts: Sequence[Sequence[int]], config: PretrainedConfig, device: torch.device
     ) -> tuple[Any, dict[str, Tensor]]:
         """Return a cache with what is kept of these prompts, and the inputs that encode the rest (left-padded)."""
-        from transformers import DynamicCache
+        from personatune.model.roomy_cache import roomy_cache
 
-        cache = DynamicCache(config=config)
+        cache = roomy_cache(config)
         if len(self._prompts) != len(prompts):
             self._prompts, self._slots, self._layers = [[] for _ in prompts], [[] for _ in prompts], []
         for layer, (keys, values) in enumerate(self._layers):
@@ -59,9 +59,12 @@ class KeptPrompts:
     def keep(self, cache: Any) -> None:
         """Remember what the prompts left in the cache; call it before the first token is decoded.
 
-        Caches that forget (sliding windows) are not kept: the next turn encodes its whole prompt.
+        Later tokens are written behind what is kept here, never over it. Caches that forget (sliding windows) are not
+        kept: the next turn encodes its whole prompt.
         """
-        if any(type(layer).__name__ != "DynamicLayer" for layer in cache.layers):
+        from personatune.model.roomy_cache import RoomyLayer
+
+        if not all(isinstance(layer, RoomyLayer) for layer in cache.layers):
             self._prompts = []
             return
         self._layers = [(layer.keys, layer.values) for layer in cache.layers]

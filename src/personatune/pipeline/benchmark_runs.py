@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,10 @@ class BenchmarkRunner:
         write_json(place, result.to_json())
         self._judge_answers(contender, benchmark).unlink(missing_ok=True)
         return result
+
+    def replies(self, contender: Contender, benchmark: BenchmarkSet) -> list[list[str]]:
+        """Return the replies of probe dialogues, dialogue by dialogue; they are kept for `run`."""
+        return self._probe_replies(contender, benchmark)
 
     def _figures(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
         samples, seed = self.settings.bootstrap_samples, self.seed
@@ -186,12 +191,16 @@ class BenchmarkRunner:
         return respond
 
     def _rows(self, contender: Contender, items: int) -> int:
-        """Return how many dialogues are held at once: as many as memory allows; whoever is no model takes all."""
+        """Return how many dialogues are held at once: as many as memory allows, the last ones not left alone.
+
+        Whoever is no model takes all.
+        """
         if contender.model is None or contender.prompts is None:
             return items
         from personatune.model.batch_rows import rows_that_fit
 
-        return rows_that_fit(contender.model, contender.prompts.max_length, self.settings.batch_size)
+        most = rows_that_fit(contender.model, contender.prompts.max_length, self.settings.batch_size)
+        return math.ceil(items / math.ceil(items / most))
 
     def _kept(
         self,
