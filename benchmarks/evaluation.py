@@ -24,6 +24,7 @@ import transformers
 
 from personatune.config import EvaluationConfig
 from personatune.evaluation.overall import read_overall
+from personatune.model.generation import Sampling
 from personatune.pipeline.benchmark_runs import BenchmarkRunner, written_by_people
 from personatune.pipeline.benchmark_sets import read_benchmark
 from personatune.pipeline.contenders import load_contender
@@ -54,8 +55,6 @@ def main() -> None:
     parser.add_argument("--judge", default="critic")
     parser.add_argument("--rows", type=int, default=48)
     options = parser.parse_args()
-    from personatune.model.generation import Sampling
-
     clock = Clock()
     defaults = EvaluationConfig(batch_size=options.rows)
     sampling = Sampling(defaults.max_new_tokens, no_repeat_ngram=defaults.no_repeat_ngram)
