@@ -25,6 +25,8 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the critic and its report.")] = Path("runs/critic"),
     generated: Annotated[int, typer.Option(min=0, help="Persona pairs to make from the dialogues.")] = 40_000,
     repeats: Annotated[int, typer.Option(min=1, help="Times a hand-written pair is seen in one epoch.")] = 2,
+    start: Annotated[str, typer.Option(help="Folder of a critic to go on from with these pairs.")] = "",
+    learning_rate: Annotated[float, typer.Option(help="Of the trained layers, at its highest.")] = 3e-4,
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over all pairs.")] = 2.0,
     seed: Annotated[int, typer.Option(help="Of the pairs, the weights of the new head and the order.")] = 0,
 ) -> None:
@@ -38,7 +40,12 @@ def train(
 
     data = gather(nli, nli_test, dialogues, generated, repeats, seed)
     try:
-        report = train_critic(data, CriticSettings(epochs=epochs, seed=seed), out, RichProgress())
+        report = train_critic(
+            data,
+            CriticSettings(learning_rate=learning_rate, epochs=epochs, seed=seed, start=start),
+            out,
+            RichProgress(),
+        )
     except KeyboardInterrupt:
         typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
         raise typer.Exit(130) from None

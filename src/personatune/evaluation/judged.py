@@ -119,6 +119,11 @@ class JudgedFigures:
         }
 
 
+def decision_in_words(threshold: float | None) -> str:
+    """Return how probabilities become verdicts, as printed with every judged figure."""
+    return "most probable label" if threshold is None else f"contradiction from {threshold:g}"
+
+
 class JudgedEvaluator:
     """Judges dialogues with an entailment judge.
 
@@ -144,7 +149,7 @@ class JudgedEvaluator:
     @property
     def decision(self) -> str:
         """How probabilities become verdicts, in words."""
-        return "most probable label" if self.threshold is None else f"contradiction from {self.threshold:g}"
+        return decision_in_words(self.threshold)
 
     def evaluate_dialogues(self, dialogues: Sequence[Perspective]) -> JudgedFigures:
         """Judge dialogues and return every figure; see `judge_dialogues` and `figures`."""

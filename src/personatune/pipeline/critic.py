@@ -11,14 +11,16 @@ from typing import Any
 
 from personatune.data.chat_asides import chatter, lengthened
 from personatune.data.pair_files import hand_written_pairs, hand_written_scenes, read_pairs
-from personatune.data.persona_pairs import SentencePair, make_persona_pairs
+from personatune.data.persona_pairs import Label, SentencePair, make_persona_pairs
 from personatune.data.sources import DatasetLoader
 from personatune.data.triples import plain_sentence
 from personatune.dialogue import Perspective
 from personatune.errors import UserError
 from personatune.evaluation.judge_accuracy import JudgeAccuracy, judge_accuracy
+from personatune.judging.assertions import assertions
 from personatune.judging.critic import Critic
 from personatune.judging.critic_files import save_critic
+from personatune.judging.entailment import CONTRADICTION, EntailmentJudge
 from personatune.judging.persona_probes import load_persona_probes
 from personatune.judging.persona_probes.format import Split
 from personatune.progress import Progress
@@ -30,6 +32,9 @@ CALIBRATION_SHARE = 0.05
 
 ASIDE_SHARE = 0.2
 """Of the persona pairs: put into a longer chat line (`lengthened`)."""
+
+FALSE_ALARMS = 0.01
+"""A line of two sentences meets five traits ten times: at 1 % each, one consistent line in ten is called wrong."""
 
 _HELD_OUT_PAIRS = 3000
 _ERRORS_SHOWN = 100
@@ -63,7 +68,7 @@ def gather(
     train_side, validation_side = _perspectives(sources)
     made = make_persona_pairs(train_side, generated, seed)
     written = hand_written_pairs()
-    probes = probe_pairs("train", seed)
+    probes = probe_pairs("train")
     scenes = hand_written_scenes()
     general = [*entailment[held_out:], *scenes]
     asides = chatter(train_side, seed)
@@ -78,7 +83,7 @@ def gather(
         if plain_sentence(pair.premise) not in seen or plain_sentence(pair.hypothesis) not in seen
     ][:_HELD_OUT_PAIRS]
     half = len(unseen) // 2
-    tests = {"generated persona pairs": unseen[half:], "probe replies": probe_pairs("test", seed)}
+    tests = {"generated persona pairs": unseen[half:], "probe replies": probe_pairs("test")}
     if nli_test is not None:
         tests["general entailment"] = read_pairs(nli_test, "general entailment").pairs
     counts = {
@@ -115,7 +120,7 @@ def train_critic(data: CriticData, settings: CriticSettings, out: Path, progress
         "base": settings.base,
         "alone": settings.alone,
         "temperature": temperature,
-        "settings": settings.to_json(),
+        "settings": {**settings.to_json(), "start": _fingerprint(settings.start)},
         "trained_on": data.counts,
     }
     save_critic(out, network.trained_state(), card)
@@ -123,12 +128,37 @@ def train_critic(data: CriticData, settings: CriticSettings, out: Path, progress
     results = {name: judge_accuracy(critic, pairs) for name, pairs in data.tests.items()}
     measured = {name: result.to_json() for name, result in results.items()}
     summary = {name: {key: row[key] for key in ("accuracy", "n")} for name, row in measured.items()}
+    card["contradiction_from"] = contradiction_threshold(critic)
     save_critic(out, network.trained_state(), {**card, "measured": summary})
-    report = {"critic": critic.card, "tests": measured, "pairs_per_second": pairs_per_second(out, data)}
+    report = {"critic": Critic(out).card, "tests": measured, "pairs_per_second": pairs_per_second(out, data)}
     write_json(out / "report.json", report)
     write_text(out / "errors.tsv", _error_lines(results))
     trainer.checkpoints.clear()
     return report
+
+
+def contradiction_threshold(judge: EntailmentJudge) -> float:
+    """Return the probability from which judged measures call a contradiction: rarely for what is neutral.
+
+    The smallest of 0.50, 0.51, … 0.99 at which at most `FALSE_ALARMS` of the neutral pairs of the PersonaProbes
+    validation personas (what a character says of one trait, against its other traits) are called contradictions.
+    """
+    neutral = [
+        (sentence, other.trait)
+        for persona in load_persona_probes("validation")
+        for trait in persona.traits
+        for sentence in assertions(trait.consistent)
+        for other in persona.traits
+        if other is not trait
+    ]
+    found = judge.probabilities(neutral)[:, CONTRADICTION]
+    grid = [step / 100 for step in range(50, 100)]
+    return next((level for level in grid if float((found >= level).mean()) <= FALSE_ALARMS), grid[-1])
+
+
+def _fingerprint(folder: str) -> str:
+    """Return which critic a training started from, not where it lay."""
+    return str(Critic(Path(folder)).card["fingerprint"]) if folder else ""
 
 
 def pairs_per_second(folder: Path, data: CriticData) -> float:
@@ -140,25 +170,28 @@ def pairs_per_second(folder: Path, data: CriticData) -> float:
     return len(set(pairs)) / (time.perf_counter() - started)
 
 
-def probe_pairs(split: Split, seed: int) -> list[SentencePair]:
-    """Return pairs of the hand-written PersonaProbes of one split: each trait with its replies, and with another's."""
-    rng = random.Random(f"{seed}/probes/{split}")
+def probe_pairs(split: Split) -> list[SentencePair]:
+    """Return pairs of the hand-written PersonaProbes of one split, each in both directions.
+
+    A trait with its own replies, and with everything else of its persona, which is neutral: a judge that asks every
+    line against every trait meets ten neutral pairs for each other one.
+    """
     pairs = []
     for persona in load_persona_probes(split):
         for trait in persona.traits:
-            pairs.append(SentencePair(trait.trait, trait.consistent, "entailment", "probe reply"))
-            wrong = [trait.contradiction, *trait.contradicting_answers]
-            pairs += [
-                SentencePair(trait.trait, text, "contradiction", "probe contradiction")
-                for text in wrong
-                if len(text.split()) >= _FEWEST_WORDS
-            ]
-            others = [other for other in persona.traits if other is not trait]
-            pairs += [
-                SentencePair(trait.trait, other.consistent, "neutral", "reply to another probe")
-                for other in rng.sample(others, min(2, len(others)))
-            ]
+            pairs += _both_ways(trait.trait, trait.consistent, "entailment", "probe reply")
+            for text in (trait.contradiction, *trait.contradicting_answers):
+                if len(text.split()) >= _FEWEST_WORDS:
+                    pairs += _both_ways(trait.trait, text, "contradiction", "probe contradiction")
+            for other in persona.traits:
+                if other is not trait:
+                    pairs += _both_ways(trait.trait, other.consistent, "neutral", "reply to another probe")
+                    pairs.append(SentencePair(trait.trait, other.trait, "neutral", "two traits of one persona"))
     return pairs
+
+
+def _both_ways(first: str, second: str, label: Label, kind: str) -> list[SentencePair]:
+    return [SentencePair(first, second, label, kind), SentencePair(second, first, label, kind)]
 
 
 def _perspectives(sources: Sequence[str]) -> tuple[list[Perspective], list[Perspective]]:

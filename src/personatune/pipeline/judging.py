@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personatune.errors import UserError
-from personatune.evaluation.judged import JudgedEvaluator
+from personatune.evaluation.judged import JudgedEvaluator, decision_in_words
 from personatune.judging.entailment import EntailmentJudge
 from personatune.judging.kept_answers import KeptAnswers
 from personatune.progress import Progress
@@ -39,14 +39,19 @@ class Judges:
         """Return the judge with its answers kept in a file."""
         if self.judge is None:
             return None
-        return JudgedEvaluator(KeptAnswers(self.judge, kept, progress), samples, seed)
+        return JudgedEvaluator(KeptAnswers(self.judge, kept, progress), samples, seed, threshold=self.threshold)
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability from which this judge's contradictions count, where it says one; else the likeliest label."""
+        return None if self.card is None else self.card.get("contradiction_from")
 
     def to_json(self) -> dict[str, Any]:
         """Return what is printed with judged figures."""
         return {
             "judge": self.judge.name if self.judge else None,
             "why_no_judge": None if self.judge else self.why_no_judge,
-            "decision": "most probable label" if self.judge else None,
+            "decision": decision_in_words(self.threshold) if self.judge else None,
             "card": self.card,
             "encoder": self.encoder.source if self.encoder else None,
             "why_no_encoder": None if self.encoder else self.why_no_encoder,

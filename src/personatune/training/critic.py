@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from personatune.data.persona_pairs import SentencePair
-from personatune.judging.critic_files import quantised, restored
+from personatune.judging.critic_files import quantised, read_weights, restored
 from personatune.judging.critic_network import CriticNetwork
 from personatune.judging.entailment import LABELS
 from personatune.progress import Progress, SilentProgress
@@ -39,6 +39,7 @@ class CriticSettings:
         alone: lower layers that read each sentence alone and stay as they are.
         learning_rate, head_rate: of the upper layers and of the new head; both warm up and fall linearly to 0.
         epochs: passes over all pairs.
+        start: folder of a critic whose weights to start from; "" starts from the base.
     """
 
     base: str = "embedded"
@@ -49,6 +50,7 @@ class CriticSettings:
     epochs: float = 2.0
     weight_decay: float = 0.01
     seed: int = 0
+    start: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -74,6 +76,8 @@ class CriticTrainer:
         self.pairs = list(pairs)
         self.progress = progress or SilentProgress()
         self.network = CriticNetwork(settings.base, settings.alone)
+        if settings.start:
+            self.network.load_trained_state(read_weights(Path(settings.start) / "critic.safetensors"))
         self.checkpoints = CheckpointManager(directory / "checkpoints")
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         head = {id(parameter) for parameter in self.network.head.parameters()}
