@@ -270,7 +270,7 @@ def test_published_figures_stand_beside_and_ours_only_on_the_same_split(tmp_path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["probs"], "--on probs: expected one of probes, convai2, spc, rank; did you mean 'probes'?"),
+        (["probs"], "--on probs: expected one of probes, convai2, spc, rank, qa, selfchat; did you mean 'probes'?"),
         (["probes,convai2"], "--on convai2: which file? It takes a ConvAI2 file with candidates"),
         (["rank=a", "rank=b"], "--on rank: named twice"),
         ([""], "expected one of"),

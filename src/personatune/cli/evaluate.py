@@ -17,7 +17,8 @@ _MODEL_HELP = (
     "tfidf, copier, generic, human. May be given several times. Without it: the stage evaluate of --run."
 )
 _ON_HELP = (
-    "probes, convai2=FILE, spc=SOURCE, rank=FILE: several with commas, or the option again. probes needs no file."
+    "probes, qa, selfchat, convai2=FILE, spc=SOURCE, rank=FILE: several with commas, or the option again. The first "
+    "three are made of the packaged personas and need no file."
 )
 
 
@@ -31,8 +32,12 @@ def evaluate(
     judge: Annotated[
         str, typer.Option(help="critic (the packaged one), a critic's folder, an NLI cross-encoder's id, or none.")
     ] = "critic",
-    probes_split: Annotated[str, typer.Option(help="Of the packaged probes: train, validation, test or all.")] = "test",
-    limit: Annotated[int | None, typer.Option(help="At most so many dialogues of each benchmark, the first.")] = None,
+    probes_split: Annotated[
+        str, typer.Option(help="Of the packaged personas: train, validation, test or all.")
+    ] = "test",
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many dialogues (rank: records, selfchat: chats) of each benchmark.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the evaluation; by default under --runs.")] = None,
     base: Annotated[str | None, typer.Option(help="The base of an adapter folder, or what 'base' means.")] = None,
     seed: Annotated[int, typer.Option(help="Of probe wording, sampled replies and intervals.")] = 0,

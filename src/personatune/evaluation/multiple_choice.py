@@ -138,9 +138,11 @@ class ChoiceTask:
 
 @dataclass(frozen=True)
 class ChoiceFigures:
-    """Q&A accuracy: ``qa_accuracy``, ``qa_pmi_accuracy``, both also after turn k (``qa_accuracy_k``); n: dialogues.
+    """Q&A accuracy: ``qa_accuracy``, ``qa_accuracy_bare``, ``qa_pmi_accuracy``, and each after turn k (``…_k``).
 
     Attributes:
+        metrics: n counts the dialogues a figure stands on.
+        tallies: what each figure is made of: dialogue number to questions answered rightly, questions.
         absent: why a figure is missing.
         skipped: traits that were not asked for, by reason.
     """
@@ -149,6 +151,7 @@ class ChoiceFigures:
     absent: dict[str, str]
     questions: int
     skipped: dict[str, int]
+    tallies: dict[str, dict[int, Tally]] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -240,30 +243,33 @@ class MultipleChoiceEvaluator:
         if not tasks:
             reasons = "; ".join(f"{count} × {reason}" for reason, count in skipped.items()) or "no persona has a trait"
             return ChoiceFigures({}, {"qa_accuracy": f"nothing to ask: {reasons}"}, 0, dict(skipped))
-        metrics = self._accuracy("qa_accuracy", tasks, scores)
         absent = {}
+        tallies = _tallies("qa_accuracy", tasks, scores)
         if bare is None:
             absent["qa_pmi_accuracy"] = "the answers were not scored without the persona"
         else:
-            metrics["qa_accuracy_bare"] = self._accuracy("bare", tasks, bare)["bare"]
+            tallies |= _tallies("qa_accuracy_bare", tasks, bare)
             gains = [[own - other for own, other in zip(*rows, strict=True)] for rows in zip(scores, bare, strict=True)]
-            metrics |= self._accuracy("qa_pmi_accuracy", tasks, gains)
-        return ChoiceFigures(metrics, absent, len(tasks), dict(skipped))
-
-    def _accuracy(
-        self, name: str, tasks: Sequence[ChoiceTask], scores: Sequence[Sequence[float]]
-    ) -> dict[str, Estimate]:
-        right = [kind == "gold" for kind in best_kinds([task.task for task in tasks], scores)]
-        by_turn: dict[int, dict[int, list[Tally]]] = defaultdict(lambda: defaultdict(list))
-        for task, hit in zip(tasks, right, strict=True):
-            for turn in (0, task.turn):  # 0 gathers all
-                by_turn[turn][task.dialogue].append((float(hit), 1))
+            tallies |= _tallies("qa_pmi_accuracy", tasks, gains)
         metrics = {}
-        for turn, rows in sorted(by_turn.items()):
-            found = rate([total(row) for row in rows.values()], self.bootstrap_samples, self.seed)
+        for name, rows in tallies.items():
+            found = rate(list(rows.values()), self.bootstrap_samples, self.seed)
             if found is not None:
-                metrics[f"{name}_{turn}" if turn else name] = found
-        return metrics
+                metrics[name] = found
+        return ChoiceFigures(metrics, absent, len(tasks), dict(skipped), tallies)
+
+
+def _tallies(name: str, tasks: Sequence[ChoiceTask], scores: Sequence[Sequence[float]]) -> dict[str, dict[int, Tally]]:
+    """Return right answers and questions of each dialogue, over all turns and after each."""
+    best = best_kinds([task.task for task in tasks], scores)
+    by_turn: dict[int, dict[int, list[Tally]]] = defaultdict(lambda: defaultdict(list))
+    for task, kind in zip(tasks, best, strict=True):
+        for turn in (0, task.turn):  # 0 gathers all
+            by_turn[turn][task.dialogue].append((float(kind == "gold"), 1))
+    return {
+        f"{name}_{turn}" if turn else name: {dialogue: total(row) for dialogue, row in rows.items()}
+        for turn, rows in sorted(by_turn.items())
+    }
 
 
 def _true_of(text: str, persona: Persona, asked: str, probes: Iterable[Probe]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from personatune.dialogue import Context, Persona, Perspective, Respond, Turn
@@ -64,12 +64,14 @@ class Drift:
             belongs to neither.
         change: second half minus first half, paired by chat: an interval without 0 is a drift that chance explains in
             one case of twenty.
+        halves: of each chat its rates in both halves, None where one of them has nothing to count.
     """
 
     rounds: dict[int, Estimate]
     first_half: Estimate
     second_half: Estimate
     change: Estimate
+    halves: tuple[tuple[float, float] | None, ...] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -132,6 +134,7 @@ def hold_self_chats(
     *,
     rounds: int = ROUNDS,
     seed: int = 0,
+    start: int = 0,
     on_turn: Callable[[int], None] = lambda replies: None,
 ) -> list[SelfChat]:
     """Let two chatbots talk about nothing in particular, all chats in lock-step.
@@ -139,9 +142,11 @@ def hold_self_chats(
     Args:
         first: answers for the first persona of each pair. A model takes two functions of its own
             (`Chatbot.in_dialogues`, called twice): each keeps what its side has read.
+        start: number of the first chat, where the pairs are a part of more: names and openings go by it.
         on_turn: gets the number of replies just made.
     """
-    openings = [random.Random(f"{seed}|{number}").choice(OPENINGS) for number in range(len(pairs))]
+    numbers = range(start, start + len(pairs))
+    openings = [random.Random(f"{seed}|{number}").choice(OPENINGS) for number in numbers]
     lines: list[tuple[list[str], list[str]]] = [([], []) for _ in pairs]
     for _ in range(rounds):
         for speaker, respond in ((SECOND, second), (FIRST, first)):
@@ -154,7 +159,7 @@ def hold_self_chats(
             on_turn(len(pairs))
     return [
         SelfChat(f"self-chat-{number + 1}", pair, opening, (tuple(said[FIRST]), tuple(said[SECOND])))
-        for number, (pair, opening, said) in enumerate(zip(pairs, openings, lines, strict=True))
+        for number, pair, opening, said in zip(numbers, pairs, openings, lines, strict=True)
     ]
 
 
@@ -230,15 +235,17 @@ def _drift(by_chat: Sequence[Sequence[Tally]], samples: int, seed: int) -> Drift
     by_round = {number + 1: rate([chat[number] for chat in by_chat], samples, seed) for number in range(rounds)}
     half = rounds // 2
     halves = [(total(chat[:half]), total(chat[rounds - half :])) for chat in by_chat]
-    values = [(early[0] / early[1], late[0] / late[1]) for early, late in halves if early[1] and late[1]]
-    if not values:
+    values = [(early[0] / early[1], late[0] / late[1]) if early[1] and late[1] else None for early, late in halves]
+    counted = [value for value in values if value is not None]
+    if not counted:
         return "no chat has something to count in both halves"
-    first, second = [value[0] for value in values], [value[1] for value in values]
+    first, second = [early for early, _ in counted], [late for _, late in counted]
     return Drift(
         {number: found for number, found in by_round.items() if found is not None},
         bootstrap(first, samples, seed),
         bootstrap(second, samples, seed),
         paired_difference(second, first, samples, seed),
+        tuple(values),
     )
 
 

@@ -10,11 +10,15 @@ from typing import Any
 
 from personatune import __version__
 from personatune.config import EvaluationConfig
-from personatune.dialogue import Context, Respond
+from personatune.dialogue import Context, RankingTask, Respond
+from personatune.evaluation.drift_figures import drift_figures
 from personatune.evaluation.engagement import EngagementEvaluator
+from personatune.evaluation.multiple_choice import without_persona
 from personatune.evaluation.probe_figures import probe_figures
+from personatune.evaluation.qa_figures import QA, qa_figures
 from personatune.evaluation.reply_figures import PERPLEXITIES, add_perplexity, add_ranking, add_reply_figures
 from personatune.evaluation.results import Figures, Result
+from personatune.evaluation.self_chat import FIRST, SECOND, SelfChat, hold_self_chats
 from personatune.judging.probes import hold_dialogues, judge_dialogue
 from personatune.pipeline.benchmark_sets import BenchmarkSet
 from personatune.pipeline.contenders import Contender
@@ -26,6 +30,7 @@ from personatune.storage import read_json, write_json
 FIGURES_VERSION = 1  # raise it when figures are computed otherwise: kept results are then made anew
 _RANKED_AT_ONCE = 8  # records between two writings
 _LOSSES_AT_ONCE = 16  # dialogues
+_SIDES = 2  # of a self-chat
 
 
 @dataclass(frozen=True)
@@ -73,33 +78,49 @@ class BenchmarkRunner:
         return self._probe_replies(contender, benchmark)
 
     def _figures(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
-        samples, seed = self.settings.bootstrap_samples, self.seed
-        judge = self.judges.evaluator(self._judge_answers(contender, benchmark), samples, seed, self.progress)
-        judging: dict[str, Any] = {
-            "encoder": self.judges.encoder,
-            "judge": judge,
-            "why_no_encoder": self.judges.why_no_encoder,
-            "why_no_judge": self.judges.why_no_judge,
-        }
         if benchmark.scripts:
-            if contender.respond is None:
-                return self._silent(benchmark, contender)
-            held = self._probe_replies(contender, benchmark)
-            dialogues = [judge_dialogue(*pair) for pair in zip(benchmark.scripts, held, strict=True)]
-            return probe_figures(benchmark.items, dialogues, **judging, samples=samples, seed=seed)
-        figures = Figures(benchmark.items, samples, seed)
+            return self._probed(contender, benchmark)
+        if benchmark.questions:
+            return self._asked(contender, benchmark)
+        if benchmark.pairs:
+            return self._self_chatted(contender, benchmark)
+        return self._beside_people(contender, benchmark)
+
+    def _judging(self, contender: Contender, benchmark: BenchmarkSet) -> dict[str, Any]:
+        samples = self.settings.bootstrap_samples
+        kept = self._judge_answers(contender, benchmark)
+        return {
+            "judge": self.judges.evaluator(kept, samples, self.seed, self.progress),
+            "why_no_judge": self.judges.why_no_judge,
+            "encoder": self.judges.encoder,
+            "why_no_encoder": self.judges.why_no_encoder,
+        }
+
+    def _probed(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
+        if contender.respond is None:
+            return self._absent(benchmark, ["replies"], contender.why_silent or "it doesn't answer")
+        held = self._probe_replies(contender, benchmark)
+        dialogues = [judge_dialogue(*pair) for pair in zip(benchmark.scripts, held, strict=True)]
+        judging = self._judging(contender, benchmark)
+        samples = self.settings.bootstrap_samples
+        return probe_figures(benchmark.items, dialogues, **judging, samples=samples, seed=self.seed)
+
+    def _beside_people(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
+        figures = Figures(benchmark.items, self.settings.bootstrap_samples, self.seed)
         if benchmark.turns:
             people = contender.kind == "ceiling"
             if contender.respond is None and not people:
                 figures.leave_out(["replies"], contender.why_silent or "it doesn't answer")
             else:
                 replies = self._replies(contender, benchmark)
+                judging = self._judging(contender, benchmark)
                 add_reply_figures(figures, benchmark.turns, replies, people=people, **judging)
         if benchmark.tasks:
             if contender.rank is None:
                 figures.leave_out(["hits1"], contender.why_no_rank or "it can't rank")
             else:
-                add_ranking(figures, benchmark.tasks, self._scores(contender, benchmark))
+                scores = self._scores(contender, benchmark, "ranking", benchmark.tasks, benchmark.all_tasks)
+                add_ranking(figures, benchmark.tasks, scores)
         if benchmark.dialogues:
             if contender.model is None:
                 figures.leave_out(PERPLEXITIES, f"{contender.name} gives text no likelihood")
@@ -107,9 +128,33 @@ class BenchmarkRunner:
                 add_perplexity(figures, self._losses(contender, benchmark))
         return figures
 
-    def _silent(self, benchmark: BenchmarkSet, contender: Contender) -> Figures:
+    def _self_chatted(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
+        why = _why_no_self_chat(contender)
+        if why is not None:
+            return self._absent(benchmark, ["replies"], why)
+        chats = self._self_chats(contender, benchmark)
+        samples = self.settings.bootstrap_samples
+        judge = self.judges.evaluator(self._judge_answers(contender, benchmark), samples, self.seed, self.progress)
+        why_no_judge = self.judges.why_no_judge
+        return drift_figures(benchmark.items, chats, judge, why_no_judge=why_no_judge, samples=samples, seed=self.seed)
+
+    def _asked(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
+        if contender.kind == "ceiling":
+            why = "people wrote the right answers; nobody chose among the four"
+            return self._absent(benchmark, QA, why)
+        if contender.rank is None:
+            return self._absent(benchmark, QA, contender.why_no_rank or "it can't rank")
+        asked = benchmark.questions
+        tasks, every = [task.task for task in asked], [task.task for task in benchmark.all_questions]
+        scores = self._scores(contender, benchmark, "questions", tasks, every)
+        nobody, nobody_ever = without_persona(asked), without_persona(benchmark.all_questions)
+        bare = self._scores(contender, benchmark, "questions without persona", nobody, nobody_ever)
+        samples = self.settings.bootstrap_samples
+        return qa_figures(benchmark.items, asked, scores, bare, samples=samples, seed=self.seed)
+
+    def _absent(self, benchmark: BenchmarkSet, names: Sequence[str], why: str) -> Figures:
         figures = Figures(benchmark.items, self.settings.bootstrap_samples, self.seed)
-        figures.leave_out(["replies"], contender.why_silent or "it doesn't answer")
+        figures.leave_out(names, why)
         return figures
 
     # --- what the contender says, scores and expects ---------------------------------------------------------------
@@ -154,18 +199,38 @@ class BenchmarkRunner:
             by_turn.update(zip(row, replies, strict=True))
         return [by_turn[index] for index in range(len(turns))]
 
-    def _scores(self, contender: Contender, benchmark: BenchmarkSet) -> list[list[float]]:
+    def _self_chats(self, contender: Contender, benchmark: BenchmarkSet) -> list[SelfChat]:
+        pairs = benchmark.pairs
+
+        def hold(chunk: Chunk) -> list[dict[str, Any]]:
+            first, second = (self._respond(contender, chunk, side * len(pairs)) for side in (FIRST, SECOND))
+            chosen = [pairs[index] for index in chunk]
+            chats = hold_self_chats(first, second, chosen, seed=self.seed, start=chunk[0])
+            return [chat.to_json() for chat in chats]
+
+        rows = self._rows(contender, len(pairs), _SIDES)
+        kept = self._kept(contender, benchmark, "self-chats", len(pairs), rows, hold)
+        return [SelfChat.from_json(chat) for chat in kept]
+
+    def _scores(
+        self,
+        contender: Contender,
+        benchmark: BenchmarkSet,
+        what: str,
+        tasks: Sequence[RankingTask],
+        all_tasks: Sequence[RankingTask],
+    ) -> list[list[float]]:
         assert contender.rank is not None
-        rank, tasks = contender.rank, benchmark.tasks
+        rank = contender.rank
         if contender.whole_file:  # a matter of seconds, and the IDF is that of the whole file
             wanted = {task.id for task in tasks}
-            scores = zip(benchmark.all_tasks, rank(benchmark.all_tasks), strict=True)
+            scores = zip(all_tasks, rank(all_tasks), strict=True)
             return [own for task, own in scores if task.id in wanted]
 
         def score(chunk: Chunk) -> list[list[float]]:
             return rank([tasks[index] for index in chunk])
 
-        return self._kept(contender, benchmark, "ranking", len(tasks), _RANKED_AT_ONCE, score)
+        return self._kept(contender, benchmark, what, len(tasks), _RANKED_AT_ONCE, score)
 
     def _losses(self, contender: Contender, benchmark: BenchmarkSet) -> list[tuple[float, int, int]]:
         from personatune.evaluation.suite import dialogue_nll
@@ -182,24 +247,28 @@ class BenchmarkRunner:
 
     # --- how it is done ---------------------------------------------------------------------------------------------
 
-    def _respond(self, contender: Contender, chunk: Chunk) -> Respond:
-        """Return a chatbot for one chunk of dialogues, whose draws depend on the chunk alone."""
+    def _respond(self, contender: Contender, chunk: Chunk, draw: int = 0) -> Respond:
+        """Return a chatbot for one chunk of dialogues, whose draws depend on the chunk and ``draw`` alone."""
         if contender.chatbot is not None:
             contender.chatbot.batch_size = len(chunk)
-        respond = contender.in_dialogues(self.seed + chunk[0])
+        respond = contender.in_dialogues(self.seed + chunk[0] + draw)
         assert respond is not None
         return respond
 
-    def _rows(self, contender: Contender, items: int) -> int:
+    def _rows(self, contender: Contender, items: int, sides: int = 1) -> int:
         """Return how many dialogues are held at once: as many as memory allows, the last ones not left alone.
 
         Whoever is no model takes all.
+
+        Args:
+            sides: of a dialogue that the contender speaks for: each has a cache of its own.
         """
         if contender.model is None or contender.prompts is None:
             return items
         from personatune.model.batch_rows import rows_that_fit
 
-        most = rows_that_fit(contender.model, contender.prompts.max_length, self.settings.batch_size)
+        batch = self.settings.batch_size * sides
+        most = max(1, rows_that_fit(contender.model, contender.prompts.max_length, batch) // sides)
         return math.ceil(items / math.ceil(items / most))
 
     def _kept(
@@ -248,12 +317,20 @@ class BenchmarkRunner:
         told: dict[str, Any] = {"seed": self.seed}
         if contender.decoding is not None:
             told["decoding"] = contender.decoding
-        if benchmark.tasks and contender.scoring:
+        if (benchmark.tasks or benchmark.questions) and contender.scoring:
             told["scoring"] = contender.scoring
         if contender.prompts is not None:
             told["prompt"] = type(contender.prompts).__name__
             told["tokenizer"] = _tokenizer_name(contender)
         return told
+
+
+def _why_no_self_chat(contender: Contender) -> str | None:
+    if contender.kind == "ceiling":
+        return "no people have talked for these personas"
+    if contender.kind == "replies":
+        return "its replies answer given lines; in a self-chat every line follows from the one before"
+    return None if contender.respond is not None else contender.why_silent or "it doesn't answer"
 
 
 def _tokenizer_name(contender: Contender) -> str:

@@ -11,18 +11,24 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from personatune.data.ranking_files import CONVAI2, DIALOGUE_NLI, read_ranking_file
-from personatune.dialogue import Context, Perspective, ProbeScript, RankingTask, Turn
+from personatune.dialogue import Context, Persona, Perspective, ProbeScript, RankingTask, Turn
 from personatune.errors import UserError, did_you_mean
+from personatune.evaluation.multiple_choice import ChoiceTask
 from personatune.evaluation.ranking import dialogue_of
 from personatune.evaluation.reply_figures import Answered
+from personatune.judging.persona_probes import ProbePersona, load_persona_probes, persona_probe_scripts
 
-Name = Literal["probes", "convai2", "spc", "rank"]
+Name = Literal["probes", "convai2", "spc", "rank", "qa", "selfchat"]
 WANTED: dict[Name, str] = {
     "probes": "the packaged PersonaProbes, or a persona file of that format: --on probes=FILE.yaml",
     "convai2": "a ConvAI2 file with candidates (ParlAI text): --on convai2=FILE",
     "spc": "persona dialogues (file, folder or hub id) with a validation or test split: --on spc=SOURCE",
     "rank": "a file of dialogue-NLI records: --on rank=FILE",
+    "qa": "questions on the packaged PersonaProbes, or on a persona file of that format: --on qa=FILE.yaml",
+    "selfchat": "pairs of the packaged PersonaProbes, or of a persona file of that format: --on selfchat=FILE.yaml",
 }
+PACKAGED: tuple[Name, ...] = ("probes", "qa", "selfchat")
+"""Those that need no file."""
 PROBE_SPLITS = ("train", "validation", "test")
 
 
@@ -40,6 +46,10 @@ class BenchmarkSet:
         tasks: candidates to rank, of ``items`` only; convai2 and rank.
         all_tasks: those of the whole file, for floors whose IDF is that of the file.
         written: replies written with the benchmark, for the ceiling of the probes.
+        questions: with answers to choose from, of ``items`` only; qa only.
+        all_questions: those about all personas, for floors whose IDF is that of all.
+        pairs: personas that talk to each other, one pair an item; selfchat only.
+        notes: what is to be known about the figures, as printed under them.
         fingerprint: of everything above.
     """
 
@@ -53,12 +63,16 @@ class BenchmarkSet:
     tasks: list[RankingTask] = field(default_factory=list)
     all_tasks: list[RankingTask] = field(default_factory=list)
     written: dict[Context, str] = field(default_factory=dict)
+    questions: list[ChoiceTask] = field(default_factory=list)
+    all_questions: list[ChoiceTask] = field(default_factory=list)
+    pairs: list[tuple[Persona, Persona]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     fingerprint: str = ""
 
     @property
     def talks(self) -> bool:
         """Whether replies are made on it."""
-        return bool(self.scripts or self.turns)
+        return bool(self.scripts or self.turns or self.pairs)
 
 
 def parse_benchmarks(values: Sequence[str]) -> dict[Name, str | None]:
@@ -77,7 +91,7 @@ def parse_benchmarks(values: Sequence[str]) -> dict[Name, str | None]:
             known = cast("Name", name)
             if known in found:
                 raise UserError(f"--on {name}: named twice; give one file for each benchmark")
-            if not place and name != "probes":
+            if not place and name not in PACKAGED:
                 raise UserError(f"--on {name}: which file? It takes {WANTED[known]}")
             found[known] = place or None
     if not found:
@@ -92,7 +106,8 @@ def read_benchmark(
 
     Args:
         limit: at most so many dialogues (rank: records), from the beginning.
-        turns, split: of probe dialogues.
+        turns: of probe dialogues.
+        split: of the packaged personas.
 
     Raises:
         UserError: the file is missing, damaged or of another kind, or the limit is below 1.
@@ -101,6 +116,12 @@ def read_benchmark(
         raise UserError(f"--limit {limit}: expected 1 or more")
     if name == "probes":
         return _probes(place, limit, turns, seed, split)
+    if name in {"qa", "selfchat"}:
+        from personatune.pipeline import persona_sets
+
+        personas, label = probe_personas(name, place, split)
+        make = persona_sets.questions if name == "qa" else persona_sets.pairs
+        return fingerprinted(*make(personas, place or "PersonaProbes", label, limit, seed))
     assert place is not None  # parse_benchmarks asks for it
     if name == "spc":
         from personatune.pipeline.dialogue_benchmark import read_dialogues
@@ -110,30 +131,43 @@ def read_benchmark(
     return _ranking(name, Path(place), limit)
 
 
+def probe_personas(name: str, place: str | None, split: str) -> tuple[list[ProbePersona], str]:
+    """Return the personas of a split of PersonaProbes, or of a file of that format, and which these are, in words.
+
+    Raises:
+        UserError: an unknown split, a file that is missing or breaks the format, or no persona.
+    """
+    if split not in (*PROBE_SPLITS, "all"):
+        choices = (*PROBE_SPLITS, "all")
+        raise UserError(f"--probes-split {split}: expected one of {', '.join(choices)}{did_you_mean(split, choices)}")
+    chosen = _split(place, split)
+    personas = load_persona_probes(chosen, None if place is None else [Path(place)])
+    if not personas:
+        raise UserError(f"{name}: no persona in {place or f'split {split}'}")
+    return personas, "all personas" if chosen is None else f"{split} personas"
+
+
+def _split(place: str | None, split: str) -> Any:
+    return None if split == "all" or place is not None else split
+
+
 def _probes(place: str | None, limit: int | None, turns: int, seed: int, split: str) -> BenchmarkSet:
-    from personatune.judging.persona_probes import load_persona_probes, persona_probe_scripts
     from personatune.judging.persona_probes.scripts import MIN_TURNS
     from personatune.judging.small_talk import INTERLUDES
     from personatune.pipeline.written_replies import written_replies
 
-    if split not in (*PROBE_SPLITS, "all"):
-        choices = (*PROBE_SPLITS, "all")
-        raise UserError(f"--probes-split {split}: expected one of {', '.join(choices)}{did_you_mean(split, choices)}")
+    personas, label = probe_personas("probes", place, split)
     if not MIN_TURNS <= turns <= len(INTERLUDES):
         raise UserError(f"evaluation.turns={turns}: probe dialogues take {MIN_TURNS} to {len(INTERLUDES)} turns")
     files = None if place is None else [Path(place)]
-    chosen = None if split == "all" or files else cast("Any", split)
-    personas = load_persona_probes(chosen, files)
-    scripts = persona_probe_scripts(chosen, turns, seed, files)[:limit]
-    if not scripts:
-        raise UserError(f"probes: no persona in {place or f'split {split}'}")
+    scripts = persona_probe_scripts(_split(place, split), turns, seed, files)[:limit]
     personas = personas[: len(scripts)]
     written = written_replies(personas, scripts)
-    return _fingerprinted(
+    return fingerprinted(
         BenchmarkSet(
             "probes",
             "PersonaProbes" if place is None else place,
-            _part("all personas" if chosen is None else f"{split} personas", limit),
+            part(label, limit),
             [persona.id for persona in personas],
             scripts=scripts,
             written=written,
@@ -153,21 +187,21 @@ def _ranking(name: Name, path: Path, limit: int | None) -> BenchmarkSet:
     tasks = [task for task in file.tasks if dialogue_of(task) in kept]
     if name == "rank":
         benchmark = BenchmarkSet(
-            name, path.name, _part("all records", limit), items, tasks=tasks, all_tasks=file.tasks
+            name, path.name, part("all records", limit), items, tasks=tasks, all_tasks=file.tasks
         )  # fmt: skip
-        return _fingerprinted(benchmark, [file.sha256, limit])
+        return fingerprinted(benchmark, [file.sha256, limit])
     turns = [Answered(dialogue_of(task), task.context, task.candidates[task.kinds.index("gold")]) for task in tasks]
     benchmark = BenchmarkSet(
         name,
         path.name,
-        _part("all dialogues of the file", limit),
+        part("all dialogues of the file", limit),
         items,
         turns=turns,
         dialogues=whole_dialogues(turns),
         tasks=tasks,
         all_tasks=file.tasks,
     )
-    return _fingerprinted(benchmark, [file.sha256, limit])
+    return fingerprinted(benchmark, [file.sha256, limit])
 
 
 def _talking(name: Name, source: str, label: str, views: Sequence[Perspective], limit: int | None) -> BenchmarkSet:
@@ -176,9 +210,9 @@ def _talking(name: Name, source: str, label: str, views: Sequence[Perspective], 
         raise UserError(f"{source}: no reply to a partner's line; expected dialogues of two speakers with personas")
     items = list(dict.fromkeys(turn.dialogue for turn in turns))
     benchmark = BenchmarkSet(
-        name, source, _part(label, limit), items, turns=turns, dialogues=whole_dialogues(turns)
+        name, source, part(label, limit), items, turns=turns, dialogues=whole_dialogues(turns)
     )  # fmt: skip
-    return _fingerprinted(benchmark, [[turn.context.to_json(), turn.reference] for turn in turns])
+    return fingerprinted(benchmark, [[turn.context.to_json(), turn.reference] for turn in turns])
 
 
 def whole_dialogues(turns: Sequence[Answered]) -> list[Perspective]:
@@ -190,10 +224,12 @@ def whole_dialogues(turns: Sequence[Answered]) -> list[Perspective]:
     ]
 
 
-def _part(label: str, limit: int | None) -> str:
+def part(label: str, limit: int | None) -> str:
+    """Name a part of a benchmark, cut to a limit or not."""
     return label if limit is None else f"{label}, first {limit}"
 
 
-def _fingerprinted(benchmark: BenchmarkSet, content: Any) -> BenchmarkSet:
+def fingerprinted(benchmark: BenchmarkSet, content: Any) -> BenchmarkSet:
+    """Return the benchmark with the fingerprint of a JSON value that holds all of its content."""
     digest = hashlib.sha256(json.dumps([benchmark.name, benchmark.items, content]).encode()).hexdigest()
     return BenchmarkSet(**{**benchmark.__dict__, "fingerprint": digest[:24]})

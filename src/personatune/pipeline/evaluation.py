@@ -42,6 +42,14 @@ COMPARED = {
     "convai2": ("hits1", "f1", "c_score", "trait_score", "relevance", "copy_share", "repetition", "perplexity_word"),
     "spc": ("f1", "c_score", "trait_score", "relevance", "copy_share", "repetition", "perplexity_word"),
     "rank": ("hits1", "entail1", "rand1", "contradict1"),
+    "qa": ("qa_pmi_accuracy", "qa_accuracy"),
+    "selfchat": (
+        "prompt_to_line_drift",
+        "line_to_line_drift",
+        "c_score_drift",
+        "keyword_contradictions_drift",
+        "repetition_drift",
+    ),
 }
 """The figures that models are compared on, pair by pair; every one more makes all of them harder to tell apart."""
 
@@ -151,7 +159,7 @@ def benchmark_json(
         "differences_are": f"paired bootstrap over {len(benchmark.items)} items, {SAMPLES:,} resamples; p corrected "
         f"for all comparisons of this table (Holm), significant below {LEVEL}",
         "published": _published(benchmark, results),
-        "notes": [PROBE_CEILING] if benchmark.name == "probes" else [],
+        "notes": [PROBE_CEILING] if benchmark.name == "probes" else benchmark.notes,
     }
 
 

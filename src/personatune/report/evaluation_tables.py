@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from personatune.evaluation.drift_figures import KEYWORD_MEASURES
+from personatune.evaluation.judged import MEASURES
+from personatune.evaluation.qa_figures import QA
+from personatune.report.figure_labels import label_of
 from personatune.report.figures import TURN_METRIC, figure_text, turns_of, value_text
 from personatune.report.sections import Table
+from personatune.report.turn_tables import drift_tables, questions_by_turn, row_name
 
 TITLES = {
     "probes": "PersonaProbes",
     "convai2": "ConvAI2",
     "spc": "Persona dialogues",
     "rank": "Ranking consistency (dialogue NLI)",
+    "qa": "Questions about the persona",
+    "selfchat": "Self-chat",
 }
 _GROUPS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
     "probes": (
@@ -32,35 +39,10 @@ _GROUPS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
         ("how it reads", ("distinct_1", "distinct_2", "reply_words", "engagement", "engagement_equal")),
     ),
     "rank": (("class of the best candidate", ("hits1", "entail1", "rand1", "contradict1")),),
+    "qa": (("the likeliest of four answers", QA),),
+    "selfchat": (),
 }  # fmt: skip
-_LABELS = {
-    "probe_consistency": ("consistent answers", "up", "share"),
-    "contradiction_rate": ("contradicting answers", "down", "share"),
-    "relevance": ("relevance", "", "number"),
-    "copy_share": ("copies persona", "down", "share"),
-    "repetition": ("repeats itself", "down", "share"),
-    "trait_coverage": ("trait coverage", "", "share"),
-    "prompt_to_line": ("prompt to line", "up", "share"),
-    "line_to_line": ("line to line", "up", "share"),
-    "c_score": ("C-score", "", "number"),
-    "trait_score": ("trait score", "", "number"),
-    "engagement": ("engagement", "up", "number"),
-    "engagement_equal": ("engagement, equal weights", "up", "number"),
-    "reply_words": ("words", "", "number"),
-    "hits1": ("Hits@1", "up", "number"),
-    "entail1": ("Entail@1", "up", "number"),
-    "rand1": ("Rand@1", "down", "number"),
-    "contradict1": ("Contradict@1", "down", "number"),
-    "f1": ("F1", "up", "number"),
-    "bleu": ("BLEU", "up", "number"),
-    "rouge_l": ("ROUGE-L", "up", "number"),
-    "perplexity_token": ("perplexity, own tokens", "down", "number"),
-    "perplexity_word": ("perplexity, words", "down", "number"),
-    "distinct_1": ("Distinct-1", "", "number"),
-    "distinct_2": ("Distinct-2", "", "number"),
-}
-_ARROWS = {"up": " ↑", "down": " ↓", "": ""}
-_KINDS = {"floor": " (floor)", "ceiling": " (ceiling)", "replies": " (replies made elsewhere)", "model": ""}
+_NO_OVERALL = {"rank", "qa", "selfchat"}  # nobody answers there beside people
 
 
 def evaluation_tables(evaluation: Mapping[str, Any]) -> list[Table]:
@@ -95,7 +77,8 @@ def judge_text(judges: Mapping[str, Any]) -> str:
     if judges["judge"] is None:
         return f"judged measures: not measured: {judges['why_no_judge']}"
     card = judges["card"] or {}
-    accuracies = [f"{name} {value_text(value, 'share')}" for name, value in _accuracies(card)]
+    measured = card.get("measured", card)
+    accuracies = [f"{name} {value_text(value, 'share')}" for name, value in _accuracies(measured)]
     trust = f"its accuracy: {', '.join(accuracies)}" if accuracies else "its accuracy: not stated by the judge"
     return f"judge: {judges['judge']} ({judges['decision']}); {trust}"
 
@@ -123,7 +106,7 @@ def _benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
     name = benchmark["name"]
     title = f"{TITLES[name]}: {benchmark['source']}, {benchmark['split']}"
     tables = []
-    if benchmark["overall"] or name != "rank":
+    if benchmark["overall"] or name not in _NO_OVERALL:
         tables.append(_overall_table(title, benchmark))
     for label, metrics in _GROUPS.get(name, _GROUPS["convai2"]):
         shown = [metric for metric in metrics if any(metric in row["metrics"] for row in benchmark["rows"])]
@@ -131,6 +114,11 @@ def _benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
             tables.append(_figures_table(f"{title}: {label}", benchmark, shown))
     if name == "probes":
         tables.append(_turns_table(title, benchmark))
+    elif name == "qa":
+        tables.append(questions_by_turn(title, benchmark["rows"]))
+    elif name == "selfchat":
+        why = " ".join([*_absences(benchmark, (*MEASURES, *KEYWORD_MEASURES)), *benchmark["notes"]])
+        tables += drift_tables(title, benchmark["rows"], why)
     tables.append(_differences_table(title, benchmark))
     if benchmark["published"]:
         tables.append(_published_table(title, benchmark))
@@ -138,19 +126,19 @@ def _benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
 
 
 def _figures_table(title: str, benchmark: Mapping[str, Any], metrics: Sequence[str]) -> Table:
-    head = ["contender", *(_LABELS[metric][0] + _ARROWS[_LABELS[metric][1]] for metric in metrics), "n"]
+    head = ["contender", *(label_of(metric).head for metric in metrics), "n"]
     rows = []
     for row in benchmark["rows"]:
         found = [row["metrics"].get(metric) for metric in metrics]
         counts = dict.fromkeys(str(figure["n"]) for figure in found if figure)
         if counts:
-            cells = [figure_text(figure, _LABELS[metric][2]) for metric, figure in zip(metrics, found, strict=True)]
-            rows.append((_name(row), *cells, "/".join(counts)))
+            cells = [figure_text(figure, label_of(metric).unit) for metric, figure in zip(metrics, found, strict=True)]
+            rows.append((row_name(row), *cells, "/".join(counts)))
     return Table(title, head, rows, note=" ".join([*_absences(benchmark, metrics), *benchmark["notes"]]) or None)
 
 
 def _turns_table(title: str, benchmark: Mapping[str, Any]) -> Table:
-    by_row = {_name(row): turns_of(row["metrics"]) for row in benchmark["rows"]}
+    by_row = {row_name(row): turns_of(row["metrics"]) for row in benchmark["rows"]}
     turns = sorted({turn for found in by_row.values() for turn in found})
     rows = [
         (name, *(figure_text(found.get(turn), "share") for turn in turns)) for name, found in by_row.items() if found
@@ -173,7 +161,7 @@ def _overall_table(title: str, benchmark: Mapping[str, Any]) -> Table:
         else:
             place = str(row["place"])
             remark = "" if row["place"] == 1 else "not told from the first" if row["as_good_as_best"] else ""
-        rows.append((place, _name(row), figure_text(row["score"], "share"), *parts, remark))
+        rows.append((place, row_name(row), figure_text(row["score"], "share"), *parts, remark))
     head = ("place", "contender", "score", *benchmark["overall"][0]["components"], "remark")
     note = (
         "Each component as the share of what people reach on the same items, at most 100 %; the score is their "
@@ -189,7 +177,7 @@ def _differences_table(title: str, benchmark: Mapping[str, Any]) -> Table:
         return Table(heading, missing="fewer than two models were measured on the same items")
     rows = []
     for row in benchmark["differences"]:
-        label, _, unit = _LABELS[row["metric"]]
+        label, _, unit = label_of(row["metric"])
         verdict = "significant" if row["significant"] else "not told from chance"
         if row["excludes_zero"] and not row["significant"]:
             verdict = "interval without 0, but not among so many comparisons"
@@ -216,10 +204,6 @@ def _published_table(title: str, benchmark: Mapping[str, Any]) -> Table:
     return Table(f"{title}: published figures", head, rows, note=note)
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return row["contender"] + _KINDS[row["kind"]]
-
-
 def _absences(benchmark: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
     """Say once for each reason who lacks which of the figures shown, and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
@@ -227,10 +211,12 @@ def _absences(benchmark: Mapping[str, Any], metrics: Sequence[str]) -> list[str]
         for metric, why in row["absent"].items():
             if metric in metrics or metric == "replies":
                 reasons.setdefault((metric, why), []).append(row["contender"])
-    return [
-        f"{'Replies' if metric == 'replies' else _LABELS[metric][0]} of {', '.join(names)}: not measured: {why}."
-        for (metric, why), names in reasons.items()
-    ]
+    said: dict[tuple[str, str], list[str]] = {}
+    for (metric, why), names in reasons.items():
+        label = "replies" if metric == "replies" else label_of(metric).text
+        said.setdefault((", ".join(names), why), []).append(label)
+    lines = [f"{', '.join(labels)} of {names}: not measured: {why}." for (names, why), labels in said.items()]
+    return [line[0].upper() + line[1:] for line in lines]
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
