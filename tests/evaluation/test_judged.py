@@ -83,14 +83,14 @@ def test_the_judge_is_asked_once_and_for_no_pair_twice(rule_judge):
 @pytest.mark.parametrize(
     ("line", "labels"),
     [
-        ("I have two dogs. I am no chef.", (ENTAILMENT, CONTRADICTION)),
+        ("Lovely weather. I have two dogs.", (ENTAILMENT, NEUTRAL)),
         ("I have two dogs. Honestly, I don't have two dogs.", (CONTRADICTION, NEUTRAL)),
         ("Nice weather! I have two dogs, how about you?", (ENTAILMENT, NEUTRAL)),
         ("Do you have two dogs?", (NEUTRAL, NEUTRAL)),
         ("", (NEUTRAL, NEUTRAL)),
     ],
 )
-def test_a_line_of_several_sentences_gets_one_verdict_a_trait(rule_judge, line, labels):
+def test_what_a_line_asserts_gets_one_verdict_a_trait(rule_judge, line, labels):
     [judged] = JudgedEvaluator(rule_judge).judge_dialogues([dialogue("x", list(CHEF.persona.traits), [line])])
     assert judged.against_persona == (labels,)
 
@@ -113,7 +113,9 @@ def test_what_cannot_be_computed_is_absent_and_says_why(rule_judge):
     found = JudgedEvaluator(rule_judge, 50).evaluate_dialogues([dialogue("one", ["I am a chef."], ["I am a chef."])])
     assert found.absent == {"line_to_line": "no dialogue has two lines of the same speaker"}
     assert "line_to_line" not in found.to_json()["metrics"]
-    bare = JudgedEvaluator(rule_judge, 50).evaluate_dialogues([dialogue("bare", [], ["I sing.", "I never sing."])])
+    bare = JudgedEvaluator(rule_judge, 50).evaluate_dialogues(
+        [dialogue("bare", [], ["I sing songs.", "I never sing songs."])]
+    )
     assert set(bare.absent) == {"prompt_to_line", "c_score"}
     assert bare.metrics["line_to_line"].value == 0.0
     silent = JudgedEvaluator(rule_judge, 50).evaluate_dialogues([dialogue("silent", ["I am a chef."], [])])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personatune.judging.assertions import assertions
+from personatune.judging.assertions import asserted, assertions
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,15 @@ def test_no_text_is_too_odd_and_no_sentence_is_made_up(text):
     said = "".join(character for character in text.lower() if character.isalnum())
     for sentence in assertions(text):
         assert "".join(character for character in sentence.lower() if character.isalnum()) in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("I roast coffee. Do you like coffee? I sell it, too.", ("I roast coffee. I sell it, too.",)),
+        ("Two crowns.", ()),
+        ("How are you?", ()),
+    ],
+)
+def test_a_line_asserts_as_a_whole_or_not_at_all(line: str, said: tuple[str, ...]) -> None:
+    assert asserted(line) == said

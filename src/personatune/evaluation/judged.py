@@ -18,7 +18,7 @@ from personatune.dialogue import Perspective
 from personatune.evaluation.tallies import Tally, rate, total
 from personatune.evaluation.transcripts import own_lines
 from personatune.intervals import Estimate
-from personatune.judging.assertions import assertions
+from personatune.judging.assertions import asserted
 from personatune.judging.entailment import CONTRADICTION, ENTAILMENT, NEUTRAL, EntailmentJudge
 from personatune.judging.polarity import mend_contractions
 
@@ -158,12 +158,11 @@ class JudgedEvaluator:
     def judge_dialogues(self, dialogues: Sequence[Perspective]) -> list[JudgedDialogue]:
         """Return the verdicts on each dialogue; the judge is asked once, for all pairs of all dialogues.
 
-        A line is judged sentence by sentence (`judging.assertions`), the sentence as premise and the persona sentence
-        as hypothesis, as Madotto et al. have it. The line contradicts what any of its sentences contradicts, and
-        entails what any entails and none contradicts. Two own lines contradict each other if any two of their
-        sentences do, by the mean of the probabilities of both directions; equal sentences are not judged.
+        What a line asserts (`judging.assertions`) is the premise, the persona sentence the hypothesis, as Madotto et
+        al. have it. Two own lines contradict each other by the mean of the probabilities of both directions; equal
+        lines are not judged.
         """
-        split = [[assertions(line) for line in own_lines(dialogue)] for dialogue in dialogues]
+        split = [[asserted(line) for line in own_lines(dialogue)] for dialogue in dialogues]
         traits = [[mend_contractions(trait) for trait in dialogue.persona.traits] for dialogue in dialogues]
         pairs: dict[Pair, None] = {}
         for lines, sentences in zip(split, traits, strict=True):

@@ -33,6 +33,9 @@ _ASKS_BACK = re.compile(
 )
 
 
+_FEWEST_WORDS = 3
+
+
 @lru_cache(maxsize=50_000)
 def assertions(text: str) -> tuple[str, ...]:
     """Return the sentences of ``text`` that say something about the speaker or the world, in order.
@@ -53,6 +56,16 @@ def assertions(text: str) -> tuple[str, ...]:
             found.append(taken_up + sentence)
         taken_up = ""
     return tuple(found)
+
+
+def asserted(text: str) -> tuple[str, ...]:
+    """Return all that ``text`` asserts as one premise, or nothing where it can't be judged without its question.
+
+    Whole, not sentence by sentence: with "Not by plane." or "Two crowns, darling." alone, the critic called 28 % of the
+    neutral pairs of the validation probes contradictions, with whole replies under 2 %.
+    """
+    said = " ".join(assertions(text))
+    return (said,) if len(words(said)) >= _FEWEST_WORDS else ()
 
 
 def _is_echo(sentence: str) -> bool:

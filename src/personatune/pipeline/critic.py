@@ -17,7 +17,7 @@ from personatune.data.triples import plain_sentence
 from personatune.dialogue import Perspective
 from personatune.errors import UserError
 from personatune.evaluation.judge_accuracy import JudgeAccuracy, judge_accuracy
-from personatune.judging.assertions import assertions
+from personatune.judging.assertions import asserted
 from personatune.judging.critic import Critic
 from personatune.judging.critic_files import save_critic
 from personatune.judging.entailment import CONTRADICTION, EntailmentJudge
@@ -147,7 +147,7 @@ def contradiction_threshold(judge: EntailmentJudge) -> float:
         (sentence, other.trait)
         for persona in load_persona_probes("validation")
         for trait in persona.traits
-        for sentence in assertions(trait.consistent)
+        for sentence in asserted(trait.consistent)
         for other in persona.traits
         if other is not trait
     ]
