@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from personatune.config import EvaluationConfig
 from personatune.errors import UserError
 from personatune.judging.entailment import EntailmentJudge
+from personatune.judging.probes import hold_dialogues
 from personatune.judging.small_talk import INTERLUDES, OPENINGS
 from personatune.judging.small_talk_answers import SMALL_TALK_ANSWERS
 from personatune.pipeline import benchmark_runs
@@ -196,7 +197,7 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same(
     sets = [read_benchmark("probes", None, limit=5), read_benchmark("convai2", str(convai2_file(tmp_path)))]
     expected = evaluated([model], sets, tmp_path / "whole", WordJudge())
     held: list[int] = []
-    real = benchmark_runs.hold_dialogues
+    real = hold_dialogues
     stopping = True
 
     def counting(scripts: Any, *rest: Any) -> Any:

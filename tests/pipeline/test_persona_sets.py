@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from personatune.config import EvaluationConfig
 from personatune.errors import UserError
-from personatune.evaluation.self_chat import ROUNDS
+from personatune.evaluation.self_chat import ROUNDS, hold_self_chats
 from personatune.judging.persona_probes import load_persona_probes
 from personatune.pipeline import benchmark_runs
 from personatune.pipeline.benchmark_sets import BenchmarkSet, parse_benchmarks, read_benchmark
@@ -174,7 +174,7 @@ def test_interrupted_self_chats_go_on_and_give_the_same(
     runner = [chats]
     expected = rows_of(evaluated([model], runner, tmp_path / "whole"))
     held: list[int] = []
-    real = benchmark_runs.hold_self_chats
+    real = hold_self_chats
     stopping = True
 
     def counting(first: Any, second: Any, pairs: Any, **options: Any) -> Any:
