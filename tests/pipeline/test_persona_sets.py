@@ -170,25 +170,24 @@ class StoppedError(Exception):
 def test_interrupted_self_chats_go_on_and_give_the_same(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chats = read_benchmark("selfchat", None, limit=3)
-    runner = [chats]
-    expected = rows_of(evaluated([model], runner, tmp_path / "whole"))
+    sets = [read_benchmark("selfchat", None, limit=2)]
+    expected = rows_of(evaluated([model], sets, tmp_path / "whole"))
     held: list[int] = []
     real = hold_self_chats
     stopping = True
 
     def counting(first: Any, second: Any, pairs: Any, **options: Any) -> Any:
-        if stopping and len(held) == 5:  # three floors, then two of the model's three chunks
+        if stopping and len(held) == 4:  # three floors, then one of the model's two chunks
             raise StoppedError
         held.append(options["start"])
         return real(first, second, pairs, **options)
 
     monkeypatch.setattr(benchmark_runs, "hold_self_chats", counting)
     with pytest.raises(StoppedError):
-        evaluated([model], runner, tmp_path / "stopped")
+        evaluated([model], sets, tmp_path / "stopped")
     stopping = False
-    assert rows_of(evaluated([model], runner, tmp_path / "stopped")) == expected
-    assert held == [0, 0, 0, 0, 1, 2]
+    assert rows_of(evaluated([model], sets, tmp_path / "stopped")) == expected
+    assert held == [0, 0, 0, 0, 1]
 
 
 def test_two_models_are_compared_on_answers_and_on_drift(model: str, tiny: Any, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ class BenchmarkRunner:
         tasks, every = [task.task for task in asked], [task.task for task in benchmark.all_questions]
         scores = self._scores(contender, benchmark, "questions", tasks, every)
         nobody, nobody_ever = without_persona(asked), without_persona(benchmark.all_questions)
-        bare = self._scores(contender, benchmark, "questions without persona", nobody, nobody_ever)
+        bare = self._scores(contender, benchmark, "questions-without-persona", nobody, nobody_ever)
         samples = self.settings.bootstrap_samples
         return qa_figures(benchmark.items, asked, scores, bare, samples=samples, seed=self.seed)
 
@@ -315,7 +315,7 @@ class BenchmarkRunner:
     def _told(self, contender: Contender, benchmark: BenchmarkSet) -> dict[str, Any]:
         """Return what is printed with the figures."""
         told: dict[str, Any] = {"seed": self.seed}
-        if contender.decoding is not None:
+        if benchmark.talks and contender.decoding is not None:
             told["decoding"] = contender.decoding
         if (benchmark.tasks or benchmark.questions) and contender.scoring:
             told["scoring"] = contender.scoring

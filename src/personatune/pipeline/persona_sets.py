@@ -47,7 +47,7 @@ def questions(
     turns = " and ".join(", ".join(map(str, ASKED_AFTER)).rsplit(", ", 1))
     notes = [
         f"{len(chosen)} questions after turns {turns} of written small talk, the same for all; four answers each, "
-        f"chance {CHANCE:.0%}, a tie is wrong."
+        f"chance {CHANCE * 100:.0f} %, a tie is wrong."
     ]
     if reasons:
         notes.append(f"Traits not asked for: {reasons}.")

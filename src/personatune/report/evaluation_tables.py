@@ -59,9 +59,11 @@ def evaluation_facts(evaluation: Mapping[str, Any]) -> list[str]:
     for benchmark in evaluation["benchmarks"]:
         for row in benchmark["rows"]:
             settings = row["settings"]
-            if "decoding" in settings:
+            if "prompt" in settings:
+                decoded = settings.get("decoding")
+                how = _settings_text(decoded) if decoded else settings["scoring"]["score"]
                 lines.append(
-                    f"{row['contender']} on {benchmark['name']}: {_settings_text(settings['decoding'])}; "
+                    f"{row['contender']} on {benchmark['name']}: {how}; "
                     f"seed {settings['seed']}; prompt {settings.get('prompt')}; tokenizer {settings.get('tokenizer')}"
                 )
     lines.append(judge_text(evaluation["judges"]))

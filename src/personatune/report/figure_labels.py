@@ -53,8 +53,8 @@ _LABELS = {
     "contradicting_lines": Label("contradicting lines", "down", "share"),
     "asserting_lines": Label("asserting lines", "", "share"),
     "keyword_contradictions": Label("lines that turn a trait round", "down", "share"),
-    "qa_pmi_accuracy": Label("right, by what the persona adds", "up", "share"),
-    "qa_accuracy": Label("right, by likelihood", "up", "share"),
+    "qa_pmi_accuracy": Label("right by what the persona adds", "up", "share"),
+    "qa_accuracy": Label("right by likelihood", "up", "share"),
     "qa_accuracy_bare": Label("right without the persona", "", "share"),
 }
 _PARTS = {FIRST_HALF: "first half", SECOND_HALF: "second half", DRIFT: "drift"}
