@@ -37,11 +37,13 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # the library is read unt
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows only, with their room."""
-        if self._buffers is not None:
-            filled = self.get_seq_length()
-            self._buffers = (self._buffers[0].index_select(0, indices), self._buffers[1].index_select(0, indices))
-            self._show(filled)
+        """Keep these rows only, with their room, if there is any yet."""
+        if self._buffers is None:
+            super().batch_select_indices(indices)
+            return
+        filled = self.get_seq_length()
+        self._buffers = (self._buffers[0].index_select(0, indices), self._buffers[1].index_select(0, indices))
+        self._show(filled)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat every row; room is made at the next token."""

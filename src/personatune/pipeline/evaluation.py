@@ -118,7 +118,13 @@ def evaluate_contenders(
         "seed": seed,
         "bootstrap_samples": settings.bootstrap_samples,
         "benchmarks": [
-            benchmark_json(benchmark, [results[name, benchmark.name] for name in names], references, settings, seed)
+            benchmark_json(
+                benchmark,
+                [results[name, benchmark.name] for name in names],
+                [results[name, benchmark.name].contender for name in dict.fromkeys(references)],  # as printed
+                settings,
+                seed,
+            )
             for benchmark in benchmarks
         ],
         "notes": BenchmarkEvaluator().notes,
