@@ -21,7 +21,7 @@ from rich.table import Table
 from personatune.data.pair_files import hand_written_pairs, hand_written_scenes, read_pairs
 from personatune.judging.critic import Critic, shipped_folder
 from personatune.judging.critic_files import read_weights
-from personatune.judging.critic_network import MAX_TOKENS, CriticNetwork
+from personatune.judging.critic_network import BERT_NAMES, MAX_TOKENS, CriticNetwork
 from personatune.judging.encoder import load_encoder
 
 _LOAD = (
@@ -124,14 +124,9 @@ def _run(layers: torch.nn.ModuleList, hidden: torch.Tensor, mask: torch.Tensor) 
 def _copy(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
     """Give a transformers layer the weights of one of ours."""
     state = ours.state_dict()
-    names = {
-        "out": "attention.output.dense",
-        "norm_attention": "attention.output.LayerNorm",
-        "widen": "intermediate.dense",
-        "narrow": "output.dense",
-        "norm_output": "output.LayerNorm",
+    plain = {
+        f"{name}.{part}": state[f"{own}.{part}"] for own, name in BERT_NAMES.items() for part in ("weight", "bias")
     }
-    plain = {f"{name}.{part}": state[f"{own}.{part}"] for own, name in names.items() for part in ("weight", "bias")}
     for part in ("weight", "bias"):
         chunks = state[f"qkv.{part}"].chunk(3)
         plain |= {

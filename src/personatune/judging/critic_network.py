@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 MAX_TOKENS = 64
 """Word pieces of one sentence; what comes after is cut. Persona sentences have about ten."""
 
+BERT_NAMES = {
+    "out": "attention.output.dense",
+    "norm_attention": "attention.output.LayerNorm",
+    "widen": "intermediate.dense",
+    "narrow": "output.dense",
+    "norm_output": "output.LayerNorm",
+}
+"""Our name of a layer's part to that of a BERT checkpoint; query, key and value are one matrix here."""
+
 _LABELS = 3
 _PREMISE, _HYPOTHESIS = 0, 1
 _DROPOUT = 0.1
@@ -188,16 +197,9 @@ class EncoderLayer(nn.Module):
 
 def layer_weights(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the weights of one layer of a BERT checkpoint under the names of `EncoderLayer`."""
-    names = {
-        "out": "attention.output.dense",
-        "norm_attention": "attention.output.LayerNorm",
-        "widen": "intermediate.dense",
-        "narrow": "output.dense",
-        "norm_output": "output.LayerNorm",
-    }
     found = {
         f"{ours}.{part}": weights[f"{prefix}{theirs}.{part}"]
-        for ours, theirs in names.items()
+        for ours, theirs in BERT_NAMES.items()
         for part in ("weight", "bias")
     }
     for part in ("weight", "bias"):
