@@ -95,6 +95,7 @@ class BranchConfig(Section):
     layers: Positive | Literal["all"] = 8
     rank: Positive = 16
     alpha: Positive = 32
+    trunk_memory_gb: Annotated[float, Field(ge=0)] = 2.0  # of the shared layers' output; more goes to disk
 
 
 class RewardConfig(Section):

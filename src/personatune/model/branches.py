@@ -6,15 +6,19 @@ The backbone with no branch active, exactly.
 
 How a model is split: its decoder is called as it is, so masks, positions and caches stay the library's business.
 For the trunk, a hook takes the input of the first branch layer and ends the forward pass there. For the top, the
-layers below are replaced by ones that hand that input on. A self-check on construction compares both halves in a row
-with a plain forward pass; an architecture that can't be split runs whole (`top_layers` = all layers).
+layers below are replaced by ones that hand that input on. Replies to one prompt share a row (`shared_prompts`).
+
+Self-checks on construction compare both with plain forward passes: an architecture that can't be split runs whole
+(`top_layers` = all layers), one that doesn't take such rows reads every reply behind a prompt of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +27,9 @@ from torch import Tensor, nn
 
 from personatune.config import BranchConfig
 from personatune.errors import UserError
+from personatune.model.fused_lora import fuse_lora
 from personatune.model.lora import branch_config, read_tensors, save_adapter, top_layers
+from personatune.model.shared_prompts import SharedRows, lay_out, look_back
 from personatune.storage import replacing
 
 if TYPE_CHECKING:
@@ -35,24 +41,15 @@ _HEAD_FILE = "head.safetensors"
 
 @dataclass(frozen=True)
 class Trunk:
-    """A right-padded batch as the branches get it.
+    """A batch of rows as the branches get it.
 
     Attributes:
-        input_ids: B × T.
-        attention_mask: B × T, 1 on tokens, 0 on padding.
+        rows: B rows of T tokens with N replies.
         hidden: B × T × H, the input of the first branch layer; None when the branches span the whole model.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
+    rows: SharedRows
     hidden: Tensor | None
-
-    def rows(self, index: Tensor) -> Trunk:
-        """Return the batch of the rows ``index``, cut to the longest of them."""
-        mask = self.attention_mask[index]
-        width = int(mask.sum(dim=1).max())
-        hidden = None if self.hidden is None else self.hidden[index, :width]
-        return Trunk(self.input_ids[index, :width], mask[:, :width], hidden)
 
 
 class _TrunkDone(Exception):  # noqa: N818  (no error: a way out)
@@ -71,18 +68,29 @@ class _Inject(nn.Module):
 
 
 class SplitModel:
-    """A frozen backbone with named branches on its top layers."""
+    """A frozen backbone with named branches on its top layers.
 
-    def __init__(self, backbone: PreTrainedModel, branch: BranchConfig) -> None:
-        """Prepare a backbone for branches on its top ``branch.layers`` layers; all its own weights are frozen."""
+    Attributes:
+        shares_prompts: whether replies to one prompt share a row; False where the architecture doesn't take its mask.
+        trunk_memory: bytes of trunk output that may stay in memory (see `TrunkCache`).
+    """
+
+    def __init__(self, backbone: PreTrainedModel, branch: BranchConfig, *, share_prompts: bool = True) -> None:
+        """Prepare a backbone for branches on its top ``branch.layers`` layers; all its own weights are frozen.
+
+        Raises:
+            UserError: more layers than the backbone has, or an architecture without a list of layers.
+        """
         self.backbone = backbone.requires_grad_(False)
         self.peft: PeftModel | None = None
         self.heads: dict[str, nn.Linear] = {}
         layers = self._decoder_layers()
         self.top_layers = top_layers(branch, len(layers))
         self.total_layers = len(layers)
+        self.trunk_memory = branch.trunk_memory_gb * 2**30
         if not self._splits_exactly():
             self.top_layers = self.total_layers
+        self.shares_prompts = share_prompts and self._shares_exactly()
         self._peft_settings = branch_config(self.backbone, layers[self.trunk_layers :], branch)
 
     @property
@@ -104,6 +112,7 @@ class SplitModel:
                 self.peft = get_peft_model(self.backbone, self._peft_settings, adapter_name=name)
             else:
                 self.peft.add_adapter(name, self._peft_settings)
+            fuse_lora(self.backbone)
         if head:
             self.heads[name] = nn.Linear(self.backbone.config.hidden_size, 1, device=self.device)
             nn.init.zeros_(self.heads[name].weight)
@@ -129,10 +138,14 @@ class SplitModel:
         self.peft.set_adapter(name)
         yield
 
-    def trunk(self, input_ids: Tensor, attention_mask: Tensor) -> Trunk:
-        """Run the layers that all branches share, without gradients. Shapes: B × T."""
+    def shares(self, tokens: int) -> bool:
+        """Say whether a prompt and its longest reply, ``tokens`` together, may share a row with other replies."""
+        return self.shares_prompts and tokens <= look_back(self.backbone.config)
+
+    def trunk(self, rows: SharedRows) -> Trunk:
+        """Run the layers that all branches share, without gradients."""
         if self.trunk_layers == 0:
-            return Trunk(input_ids, attention_mask, None)
+            return Trunk(rows, None)
         caught: list[Tensor] = []
 
         def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -142,19 +155,19 @@ class SplitModel:
         hook = self._decoder_layers()[self.trunk_layers].register_forward_pre_hook(stop, with_kwargs=True)
         try:
             with torch.no_grad():
-                self._decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+                self._decoder()(input_ids=rows.input_ids, use_cache=False, **rows.inputs(self.backbone.dtype))
         except _TrunkDone:
             pass
         finally:
             hook.remove()
-        return Trunk(input_ids, attention_mask, caught[0])
+        return Trunk(rows, caught[0])
 
     def top(self, trunk: Trunk) -> Tensor:
         """Run the layers above the trunk for the active branch; returns the last hidden states, B × T × H."""
         decoder = self._decoder()
-        inputs: dict[str, Any] = {"attention_mask": trunk.attention_mask, "use_cache": False}
+        inputs: dict[str, Any] = {"use_cache": False, **trunk.rows.inputs(self.backbone.dtype)}
         if trunk.hidden is None:
-            return decoder(input_ids=trunk.input_ids, **inputs).last_hidden_state
+            return decoder(input_ids=trunk.rows.input_ids, **inputs).last_hidden_state
         name, layers = self._layer_list()
         below = [_Inject(trunk.hidden), *(_Inject(None) for _ in range(self.trunk_layers - 1))]
         setattr(decoder, name, nn.ModuleList([*below, *layers[self.trunk_layers :]]))
@@ -162,6 +175,30 @@ class SplitModel:
             return decoder(inputs_embeds=trunk.hidden, **inputs).last_hidden_state
         finally:
             setattr(decoder, name, layers)
+
+    def predicting(self, trunk: Trunk) -> Tensor:
+        """Return the active branch's hidden states that predict the replies' tokens, M × H."""
+        return self.top(trunk).flatten(0, 1)[trunk.rows.reading]
+
+    def at_ends(self, trunk: Trunk) -> Tensor:
+        """Return the active branch's hidden states at the replies' last tokens, N × H."""
+        return self.top(trunk).flatten(0, 1)[trunk.rows.ends]
+
+    @property
+    def token_bytes(self) -> int:
+        """Return what the trunk's output of one token takes."""
+        return int(self.backbone.config.hidden_size * self.backbone.dtype.itemsize)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of what the trunk computes with: frozen layers, and how many they are."""
+        above = {id(weight) for layer in self._decoder_layers()[self.trunk_layers :] for weight in layer.parameters()}
+        found = hashlib.sha256(f"{self.backbone.config.model_type} {self.trunk_layers}".encode())
+        for name, weight in self._decoder().named_parameters():
+            if id(weight) not in above:
+                found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+                found.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+        return found.hexdigest()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits, … × V, of hidden states … × H; call it on the positions that need them only."""
@@ -237,18 +274,47 @@ class SplitModel:
         """Compare both halves in a row with a plain forward pass on a few tokens."""
         if self.trunk_layers == 0:
             return True
-        generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(0, self.backbone.config.vocab_size, (2, 7), generator=generator).to(self.device)
-        mask = torch.ones_like(ids)
-        mask[1, 5:] = 0
+        ids = _some_tokens(self.backbone.config.vocab_size, 12)
+        rows = lay_out([(ids[:7], {}), (ids[7:], {})], 0, self.device)
         try:
             with torch.no_grad():
-                halves = self.top(self.trunk(ids, mask))
-                whole = self._decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        except (TypeError, AttributeError, RuntimeError, KeyError, IndexError):
+                halves = self.top(self.trunk(rows))
+                mask = (rows.segments >= 0).long()
+                whole = self._decoder()(input_ids=rows.input_ids, attention_mask=mask, use_cache=False)
+        except _MISFITS:
             return False  # an architecture whose layers take or give something else: it runs whole
         seen = mask.bool()
-        return bool(torch.allclose(halves[seen], whole[seen], rtol=1e-3, atol=1e-3))
+        return _alike(halves[seen], whole.last_hidden_state[seen])
+
+    def _shares_exactly(self) -> bool:
+        """Compare rows of several replies with rows of one reply each on a few tokens."""
+        ids = _some_tokens(self.backbone.config.vocab_size, 24)
+        first, second = ids[:7], ids[7:12]
+        replies = [ids[12:16], ids[16:18], ids[18:21], ids[21:24]]
+        shared = [(first, dict(enumerate(replies[:3]))), (second, {3: replies[3]})]
+        plain = [(first, {place: reply}) for place, reply in enumerate(replies[:3])] + [(second, {3: replies[3]})]
+        try:
+            with torch.no_grad():
+                found, expected = (
+                    self.top(self.trunk(rows)).flatten(0, 1)[torch.cat([rows.reading, rows.ends])]
+                    for rows in (lay_out(shared, 0, self.device), lay_out(plain, 0, self.device))
+                )
+        except _MISFITS:
+            return False  # an architecture that wants another mask: every reply gets a row of its own
+        return _alike(found, expected)
+
+
+_MISFITS = (TypeError, AttributeError, RuntimeError, ValueError, KeyError, IndexError, NotImplementedError)
+
+
+def _alike(found: Tensor, expected: Tensor) -> bool:
+    """Compare hidden states: rounding passes, a layer left out or a mask not honoured does not."""
+    tolerance = 1e-3 if found.dtype == torch.float32 else 3e-2
+    return bool((found.float() - expected.float()).norm() <= tolerance * expected.float().norm())
+
+
+def _some_tokens(vocabulary: int, count: int) -> list[int]:
+    return torch.randint(0, vocabulary, (count,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
