@@ -73,6 +73,7 @@ class SplitModel:
     Attributes:
         shares_prompts: whether replies to one prompt share a row; False where the architecture doesn't take its mask.
         trunk_memory: bytes of trunk output that may stay in memory (see `TrunkCache`).
+        notes: what this architecture can't do, one line each, for the user.
     """
 
     def __init__(self, backbone: PreTrainedModel, branch: BranchConfig, *, share_prompts: bool = True) -> None:
@@ -88,9 +89,16 @@ class SplitModel:
         self.top_layers = top_layers(branch, len(layers))
         self.total_layers = len(layers)
         self.trunk_memory = branch.trunk_memory_gb * 2**30
+        self.notes: list[str] = []
+        kind = self.backbone.config.model_type
         if not self._splits_exactly():
             self.top_layers = self.total_layers
+            self.notes.append(f"{kind}: this architecture can't be split, so every branch computes all layers")
         self.shares_prompts = share_prompts and self._shares_exactly()
+        if share_prompts and not self.shares_prompts:
+            self.notes.append(
+                f"{kind}: replies to one prompt can't share its encoding, so each reads a prompt of its own"
+            )
         self._peft_settings = branch_config(self.backbone, layers[self.trunk_layers :], branch)
 
     @property

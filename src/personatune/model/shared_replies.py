@@ -114,13 +114,15 @@ class SharedReplies:
 
 
 def _pieces(split: SplitModel, items: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Piece]:
-    """Put replies to one prompt together, as many as a row may hold and the model can share."""
+    """Put replies to one prompt together, as many as a row may hold, where the model can share them."""
     pieces: list[Piece] = []
+    # One row beyond the model's window keeps all rows plain: a batch of rows has one kind of mask.
+    shares = split.shares(max((len(prompt) + len(reply) for prompt, reply in items), default=0))
     open_ones: dict[tuple[int, ...], tuple[Piece, int]] = {}
     for number, (prompt, reply) in enumerate(items):
         key = tuple(prompt)
         piece, room = open_ones.get(key, (None, 0))
-        if piece is None or len(reply) > room or not split.shares(len(prompt) + len(reply)):
+        if piece is None or len(reply) > room or not shares:
             piece, room = Piece(key, {}), ROW_TOKENS
             pieces.append(piece)
         piece.replies[number] = tuple(reply)

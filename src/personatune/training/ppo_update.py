@@ -28,6 +28,7 @@ from personatune.judging.keywords import copies_trait
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.generation import Sampling
 from personatune.model.prompts import PromptFormat
+from personatune.model.shared_replies import BATCH_TOKENS
 from personatune.training import rl_math
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import (
@@ -62,6 +63,7 @@ class PPOUpdate:
     Args:
         split: the backbone with the trained reward branch; policy and critic are added here.
         folder: where the trunk's output goes when it outgrows the memory it may take.
+        batch_tokens: tokens that go through the layers together; a matter of time and memory, not of the result.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class PPOUpdate:
         *,
         seed: int = 0,
         folder: Path | None = None,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         self.split = split
         self.prompts = prompts
@@ -80,6 +83,7 @@ class PPOUpdate:
         self.config = config
         self.seed = seed
         self.folder = folder
+        self.batch_tokens = batch_tokens
         split.add_branch(POLICY, head=False, seed=seed + 1)
         split.add_branch(CRITIC, head=True, seed=seed + 2)
         self.policy_parameters: list[nn.Parameter] = split.parameters(POLICY)
@@ -122,7 +126,7 @@ class PPOUpdate:
         """Return the reference's log-probabilities and the critic's values, N × R, and the reward model's scores, N."""
         ref_logprobs, values = torch.zeros_like(rollouts.logprobs), torch.zeros_like(rollouts.logprobs)
         scores = torch.zeros(len(rollouts), device=self.split.device)
-        for numbers in rollouts.trunk.buckets():
+        for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
             trunk = rollouts.trunk.batch(numbers)
             place(ref_logprobs, numbers, trunk, branch_logprobs(self.split, trunk, None)[0])
             place(values, numbers, trunk, branch_values(self.split, trunk))
@@ -167,7 +171,7 @@ class PPOUpdate:
         trunk = experience.rollouts.trunk
         tokens = int(experience.rollouts.mask[list(numbers)].sum())
         figures: Counter[str] = Counter()
-        for part in trunk.buckets(trunk.by_prompt(numbers)):
+        for part in trunk.buckets(trunk.by_prompt(numbers), self.batch_tokens):
             share = int(experience.rollouts.mask[part].sum()) / tokens
             found = self._part_gradients(experience, trunk.batch(part), part, share)
             figures.update({name: value * share for name, value in found.items()})
@@ -217,7 +221,7 @@ class PPOUpdate:
         policy = torch.zeros_like(rollouts.logprobs)
         covered = True
         with torch.no_grad():
-            for numbers in rollouts.trunk.buckets():
+            for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
                 trunk = rollouts.trunk.batch(numbers)
                 place(policy, numbers, trunk, branch_logprobs(self.split, trunk, POLICY)[0])
                 covered &= _covers(trunk, rollouts.tokens[numbers], rollouts.mask[numbers])

@@ -106,6 +106,7 @@ class RewardModelTrainer:
         directory: Path,
         *,
         seed: int = 0,
+        batch_tokens: int = BATCH_TOKENS,
         open_tracker: Callable[[int], Tracker] = lambda _step: SilentTracker(),
         progress: Progress | None = None,
         meter: StageMeter | None = None,
@@ -114,6 +115,7 @@ class RewardModelTrainer:
         self.config = config
         self.directory = directory
         self.seed = seed
+        self.batch_tokens = batch_tokens
         self.open_tracker = open_tracker
         self.progress = progress or SilentProgress()
         self.meter = meter
@@ -168,7 +170,7 @@ class RewardModelTrainer:
     def gradients(self, data: SharedReplies, pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
         """Add the gradients of the mean loss over pairs (numbers of better and worse reply); return loss, accuracy."""
         loss = accuracy = 0.0
-        for numbers in data.buckets(pairs):  # better and worse in turn
+        for numbers in data.buckets(pairs, self.batch_tokens):  # better and worse in turn
             trunk = data.batch(numbers)
             scores = self.reward.score_trunk(trunk)
             better, worse = scores[0::2], scores[1::2]
