@@ -97,8 +97,8 @@ class SharedReplies:
             rows, longest = rows + height, max(longest, width)
         return batches
 
-    def by_prompt(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Return the replies ``numbers`` as units of those that share a prompt."""
+    def by_row(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Return the replies ``numbers`` as units of those that share a row."""
         units: dict[int, list[int]] = {}
         for number in numbers:
             units.setdefault(id(self.piece_of[number]), []).append(number)

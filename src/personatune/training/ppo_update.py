@@ -141,7 +141,8 @@ class PPOUpdate:
         steps = 0
         for epoch in range(config.epochs):
             generator = torch.Generator().manual_seed(hash((self.seed, number, epoch)) & 0x7FFFFFFF)
-            for numbers in _shuffled(rollouts, generator).split(config.minibatch_size):
+            order = _shuffled(len(rollouts), config.replies_per_prompt, generator)
+            for numbers in order.split(config.minibatch_size):
                 sums.update(self.minibatch(experience, numbers.tolist()))
                 steps += 1
         log_ratio = (rollouts.logprobs - experience.ref_logprobs) * rollouts.mask
@@ -171,7 +172,7 @@ class PPOUpdate:
         trunk = experience.rollouts.trunk
         tokens = int(experience.rollouts.mask[list(numbers)].sum())
         figures: Counter[str] = Counter()
-        for part in trunk.buckets(trunk.by_prompt(numbers), self.batch_tokens):
+        for part in trunk.buckets(trunk.by_row(numbers), self.batch_tokens):
             share = int(experience.rollouts.mask[part].sum()) / tokens
             found = self._part_gradients(experience, trunk.batch(part), part, share)
             figures.update({name: value * share for name, value in found.items()})
@@ -233,12 +234,11 @@ class PPOUpdate:
         return checks
 
 
-def _shuffled(rollouts: Rollouts, generator: torch.Generator) -> Tensor:
+def _shuffled(replies: int, replies_per_prompt: int, generator: torch.Generator) -> Tensor:
     """Return the replies in random order, those to one prompt behind one another: they share its computation."""
-    units = rollouts.trunk.by_prompt(range(len(rollouts)))
-    order = torch.randperm(len(units), generator=generator).tolist()
-    chosen = [torch.tensor(units[index]) for index in order]
-    return torch.cat([unit[torch.randperm(len(unit), generator=generator)] for unit in chosen])
+    prompts = torch.randperm(replies // replies_per_prompt, generator=generator).tolist()
+    within = [torch.randperm(replies_per_prompt, generator=generator) for _ in prompts]
+    return torch.cat([prompt * replies_per_prompt + order for prompt, order in zip(prompts, within, strict=True)])
 
 
 def _covers(trunk: Trunk, tokens_N_R: Tensor, mask_N_R: Tensor) -> bool:
