@@ -211,3 +211,21 @@ def test_windows_shorter_than_a_prompt_with_its_reply_are_honoured(tiny: TinyMod
 
 def test_a_model_that_shares_prompts_has_nothing_to_say(tiny: TinyModels, family: str) -> None:
     assert make(tiny, family, 2).notes == []
+
+
+def test_the_last_layer_computes_the_places_that_are_read_alone(tiny: TinyModels, family: str) -> None:
+    split = make(tiny, family, 2)
+    computed: list[int] = []
+    last = split.backbone.get_decoder().get_submodule({"gpt2": "h.3"}.get(family, "layers.3"))
+    norm = {"gpt2": "ln_2"}.get(family, "post_attention_layernorm")
+    first = next(last.mlp.children())  # type: ignore[union-attr]
+    hooks = [
+        first.register_forward_pre_hook(lambda _module, inputs: computed.append(inputs[0].numel() // 32)),
+        last.get_submodule(norm).register_forward_pre_hook(lambda _m, inputs: computed.append(inputs[0].numel() // 32)),
+    ]
+    trunk = SharedReplies(split, [([5] * 9, [6, 7, 8]), ([5] * 9, [6, 9])], 0).batch([0, 1])
+    with torch.no_grad(), split.active("policy"):
+        split.predicting(trunk)
+    for hook in hooks:
+        hook.remove()
+    assert computed == [14, 4]  # places that predict: the prompt's last, two of the first reply, one of the other

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from personatune.config import BranchConfig, PPOConfig, RewardConfig
 from personatune.dialogue import PreferencePair
+from personatune.model import branches
 from personatune.model.branches import SplitModel, pad_batch
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
@@ -174,7 +175,7 @@ def test_shared_and_plain_rows_collect_and_learn_the_same(
 ) -> None:
     contexts = dialogues.contexts(3, seed=1)
     shared = make_update(tiny)
-    monkeypatch.setattr(SplitModel, "_shares_exactly", lambda _self: False)
+    monkeypatch.setattr(branches, "shares_exactly", lambda _split: False)
     plain = make_update(tiny)
     assert (shared.split.shares_prompts, plain.split.shares_prompts) == (True, False)
     for number in range(3):

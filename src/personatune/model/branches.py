@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,10 @@ from torch import Tensor, nn
 from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.fused_lora import fuse_lora
+from personatune.model.last_layer import only_at
 from personatune.model.lora import branch_config, read_tensors, save_adapter, top_layers
-from personatune.model.shared_prompts import SharedRows, lay_out, look_back
+from personatune.model.self_checks import narrows_exactly, shares_exactly, splits_exactly
+from personatune.model.shared_prompts import SharedRows, look_back
 from personatune.storage import replacing
 
 if TYPE_CHECKING:
@@ -91,14 +93,17 @@ class SplitModel:
         self.trunk_memory = branch.trunk_memory_gb * 2**30
         self.notes: list[str] = []
         kind = self.backbone.config.model_type
-        if not self._splits_exactly():
+        if not splits_exactly(self):
             self.top_layers = self.total_layers
             self.notes.append(f"{kind}: this architecture can't be split, so every branch computes all layers")
-        self.shares_prompts = share_prompts and self._shares_exactly()
+        self.shares_prompts = share_prompts and shares_exactly(self)
         if share_prompts and not self.shares_prompts:
             self.notes.append(
                 f"{kind}: replies to one prompt can't share its encoding, so each reads a prompt of its own"
             )
+        self._last_part: nn.Module | None = getattr(layers[-1], "mlp", None)
+        if self._last_part is not None and not narrows_exactly(self):
+            self._last_part = None
         self._peft_settings = branch_config(self.backbone, layers[self.trunk_layers :], branch)
 
     @property
@@ -186,11 +191,16 @@ class SplitModel:
 
     def predicting(self, trunk: Trunk) -> Tensor:
         """Return the active branch's hidden states that predict the replies' tokens, M × H."""
-        return self.top(trunk).flatten(0, 1)[trunk.rows.reading]
+        return self.at(trunk, trunk.rows.reading)
 
     def at_ends(self, trunk: Trunk) -> Tensor:
         """Return the active branch's hidden states at the replies' last tokens, N × H."""
-        return self.top(trunk).flatten(0, 1)[trunk.rows.ends]
+        return self.at(trunk, trunk.rows.ends)
+
+    def at(self, trunk: Trunk, places: Tensor) -> Tensor:
+        """Return the active branch's hidden states at places among the B · T; the last layer computes no others."""
+        with nullcontext() if self._last_part is None else only_at(self._last_part, places):
+            return self.top(trunk).flatten(0, 1)[places]
 
     @property
     def token_bytes(self) -> int:
@@ -277,52 +287,6 @@ class SplitModel:
         raise UserError(
             f"{kind}: no list of {wanted} decoder layers found in this architecture; use another base model"
         )
-
-    def _splits_exactly(self) -> bool:
-        """Compare both halves in a row with a plain forward pass on a few tokens."""
-        if self.trunk_layers == 0:
-            return True
-        ids = _some_tokens(self.backbone.config.vocab_size, 12)
-        rows = lay_out([(ids[:7], {}), (ids[7:], {})], 0, self.device)
-        try:
-            with torch.no_grad():
-                halves = self.top(self.trunk(rows))
-                mask = (rows.segments >= 0).long()
-                whole = self._decoder()(input_ids=rows.input_ids, attention_mask=mask, use_cache=False)
-        except _MISFITS:
-            return False  # an architecture whose layers take or give something else: it runs whole
-        seen = mask.bool()
-        return _alike(halves[seen], whole.last_hidden_state[seen])
-
-    def _shares_exactly(self) -> bool:
-        """Compare rows of several replies with rows of one reply each on a few tokens."""
-        ids = _some_tokens(self.backbone.config.vocab_size, 24)
-        first, second = ids[:7], ids[7:12]
-        replies = [ids[12:16], ids[16:18], ids[18:21], ids[21:24]]
-        shared = [(first, dict(enumerate(replies[:3]))), (second, {3: replies[3]})]
-        plain = [(first, {place: reply}) for place, reply in enumerate(replies[:3])] + [(second, {3: replies[3]})]
-        try:
-            with torch.no_grad():
-                found, expected = (
-                    self.top(self.trunk(rows)).flatten(0, 1)[torch.cat([rows.reading, rows.ends])]
-                    for rows in (lay_out(shared, 0, self.device), lay_out(plain, 0, self.device))
-                )
-        except _MISFITS:
-            return False  # an architecture that wants another mask: every reply gets a row of its own
-        return _alike(found, expected)
-
-
-_MISFITS = (TypeError, AttributeError, RuntimeError, ValueError, KeyError, IndexError, NotImplementedError)
-
-
-def _alike(found: Tensor, expected: Tensor) -> bool:
-    """Compare hidden states: rounding passes, a layer left out or a mask not honoured does not."""
-    tolerance = 1e-3 if found.dtype == torch.float32 else 3e-2
-    return bool((found.float() - expected.float()).norm() <= tolerance * expected.float().norm())
-
-
-def _some_tokens(vocabulary: int, count: int) -> list[int]:
-    return torch.randint(0, vocabulary, (count,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
