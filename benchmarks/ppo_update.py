@@ -2,9 +2,10 @@
 
     python benchmarks/ppo_update.py [--layers 4 8 10 15 30] [--rounds 5] [--plain] [--profile]
 
-Every number of branch layers takes turns with the others; a line shows medians over the rounds after a first one that
-warms up. ``--plain`` adds the layout that reads a prompt once for every reply; ``--profile`` prints the operators of one
-update instead. The last line is a JSON object.
+Every number of branch layers takes turns with the others; a line shows medians over the rounds after a small update
+that warms up. ``cpu`` is processor time, which other programs on the machine disturb less than the clock. ``--plain``
+adds the layout that reads a prompt once for every reply; ``--profile`` prints the operators of one update instead. The
+last line is a JSON object. Peak memory is of the whole process: run one number of layers alone to compare it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from personatune.dialogue import Context, Persona, Turn
 from personatune.model.backbone import EMBEDDED, load_base_model, load_tokenizer
 from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat, prompt_format
-from personatune.training import ppo_update, rollouts
+from personatune.model.shared_replies import BATCH_TOKENS
+from personatune.training import rollouts
 from personatune.training.ppo_update import PPOUpdate
 from personatune.training.reward import BRANCH, RewardModel
 
 PHASES = ("sampling", "trunk", "reading", "epochs")
+COLUMNS = (*PHASES, "update", "cpu")
 
 
 class FixedLength:
@@ -95,13 +98,13 @@ def build(model: str, layers: int, options: argparse.Namespace, *, shared: bool)
         minibatch_size=options.prompts * options.replies,
         max_new_tokens=options.reply_tokens,
     )
-    return PPOUpdate(split, prompts, reward, config)
+    return PPOUpdate(split, prompts, reward, config, batch_tokens=options.batch_tokens)
 
 
 def one_update(update: PPOUpdate, number: int, prompts: int) -> dict[str, float]:
     """Return the seconds of each phase of one update, and of all."""
     spent = dict.fromkeys(PHASES, 0.0)
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     with (
         timed(spent, rollouts, "generate_replies", "sampling"),
         timed(spent, rollouts, "TrunkCache", "trunk"),
@@ -109,7 +112,7 @@ def one_update(update: PPOUpdate, number: int, prompts: int) -> dict[str, float]
         timed(spent, update, "improve", "epochs"),
     ):
         update.update(contexts(prompts), number)
-    return {**spent, "update": time.perf_counter() - begin}
+    return {**spent, "update": time.perf_counter() - begin, "cpu": time.process_time() - cpu}
 
 
 def main() -> None:
@@ -122,6 +125,7 @@ def main() -> None:
     parser.add_argument("--prompt-tokens", type=int, default=240)
     parser.add_argument("--reply-tokens", type=int, default=28)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--batch-tokens", type=int, default=BATCH_TOKENS, help="tokens that go through together")
     parser.add_argument("--plain", action="store_true", help="add one reply a row, at the first number of layers")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
@@ -130,7 +134,7 @@ def main() -> None:
         layers = options.layers[0]
         sides[f"k = {layers}, plain"] = build(options.model, layers, options, shared=False)
     for update in sides.values():
-        one_update(update, 0, options.prompts)
+        one_update(update, 0, 1)
     if options.profile:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
             print(one_update(next(iter(sides.values())), 1, options.prompts))
@@ -141,12 +145,12 @@ def main() -> None:
         for name, update in sides.items():
             times[name].append(one_update(update, number, options.prompts))
     medians = {
-        name: {phase: statistics.median(row[phase] for row in rows) for phase in (*PHASES, "update")}
+        name: {phase: statistics.median(row[phase] for row in rows) for phase in COLUMNS}
         for name, rows in times.items()
     }
-    print(f"{'seconds':16}" + "".join(f"{phase:>10}" for phase in (*PHASES, "update")))
+    print(f"{'seconds':16}" + "".join(f"{phase:>10}" for phase in COLUMNS))
     for name, row in medians.items():
-        print(f"{name:16}" + "".join(f"{row[phase]:10.2f}" for phase in (*PHASES, "update")))
+        print(f"{name:16}" + "".join(f"{row[phase]:10.2f}" for phase in COLUMNS))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": medians, "peak_bytes": peak, "torch": torch.__version__, "settings": vars(options)}))
 
