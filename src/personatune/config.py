@@ -95,6 +95,7 @@ class BranchConfig(Section):
     layers: Positive | Literal["all"] = 8
     rank: Positive = 16
     alpha: Positive = 32
+    trunk_memory_gb: Annotated[float, Field(ge=0)] = 2.0  # of the shared layers' output; more goes to disk
 
 
 class RewardConfig(Section):
@@ -109,7 +110,7 @@ class PPOConfig(Section):
     prompts_per_update: Positive = 8
     replies_per_prompt: Positive = 2
     epochs: Positive = 2  # passes over one update's rollouts
-    minibatch_size: Positive = 16  # replies in one optimiser step
+    minibatch_size: Positive = 16  # replies in one optimiser step; drawn so that those to a prompt stay together
     policy_learning_rate: Rate = 1e-4
     critic_learning_rate: Rate = 5e-4
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0

@@ -14,6 +14,7 @@ from torch import Tensor
 from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk, pad_batch
+from personatune.model.shared_prompts import SharedRows, lay_out
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels
@@ -26,7 +27,12 @@ def branch(layers: int | Literal["all"] = 2) -> BranchConfig:
     return BranchConfig(layers=layers, rank=4, alpha=8)
 
 
-def batch() -> tuple[Tensor, Tensor]:
+def batch() -> SharedRows:
+    """Plain rows: prompts without replies."""
+    return lay_out([(sequence, {}) for sequence in SEQUENCES], 0, torch.device("cpu"))
+
+
+def padded() -> tuple[Tensor, Tensor]:
     return pad_batch(SEQUENCES, 0, torch.device("cpu"))
 
 
@@ -40,9 +46,9 @@ def disturb(split: SplitModel, name: str, seed: int = 1) -> None:
 
 def outputs(split: SplitModel, name: str | None) -> Tensor:
     """Logits of the split path on the tokens of the batch, padding left out."""
-    ids, mask = batch()
+    _, mask = padded()
     with torch.no_grad(), split.active(name):
-        return split.logits(split.top(split.trunk(ids, mask)))[mask.bool()]
+        return split.logits(split.top(split.trunk(batch())))[mask.bool()]
 
 
 @pytest.mark.parametrize("layers", [1, 2, "all"])
@@ -51,7 +57,7 @@ def test_trunk_and_top_in_a_row_are_the_plain_forward_pass(
 ) -> None:
     split = SplitModel(tiny.model(family, layers=LAYERS), branch(layers))
     assert split.trunk_layers == (0 if layers == "all" else LAYERS - int(layers))
-    ids, mask = batch()
+    ids, mask = padded()
     with torch.no_grad():
         plain = split.backbone(input_ids=ids, attention_mask=mask).logits[mask.bool()]
     assert torch.allclose(outputs(split, None), plain, atol=1e-4)
@@ -93,7 +99,7 @@ def test_branches_dont_disturb_one_another(tiny: TinyModels) -> None:
     optimizer = torch.optim.SGD(split.parameters("policy"), lr=0.5)
     disturb(split, "policy", 7)
     with split.active("policy"):
-        split.logits(split.top(split.trunk(*batch()))).square().mean().backward()
+        split.logits(split.top(split.trunk(batch()))).square().mean().backward()
     optimizer.step()
     assert torch.equal(outputs(split, "reward"), reward_before)
     assert all(weight.grad is None for weight in split.parameters("reward"))
@@ -104,7 +110,7 @@ def test_training_a_branch_gives_gradients_to_it_alone(tiny: TinyModels, family:
     split.add_branch("policy", head=True, seed=1)
     disturb(split, "policy")
     with split.active("policy"):
-        hidden = split.top(split.trunk(*batch()))
+        hidden = split.top(split.trunk(batch()))
     (split.logits(hidden).square().mean() + split.scalar("policy", hidden).square().mean()).backward()
     own = {id(weight) for weight in split.parameters("policy")}
     assert all(weight.grad is not None and bool(weight.grad.abs().sum() > 0) for weight in split.parameters("policy"))
@@ -118,7 +124,7 @@ def test_gradients_of_the_split_path_equal_those_of_a_plain_peft_forward(
     split = SplitModel(tiny.model(family, layers=LAYERS), branch(layers))
     split.add_branch("policy", head=False, seed=1)
     disturb(split, "policy")
-    ids, mask = batch()
+    ids, mask = padded()
     weights = split.parameters("policy")
 
     def gradients(logits: Tensor) -> list[Tensor]:
@@ -127,23 +133,10 @@ def test_gradients_of_the_split_path_equal_those_of_a_plain_peft_forward(
 
     assert split.peft is not None
     with split.active("policy"):
-        fast = gradients(split.logits(split.top(split.trunk(ids, mask))))
+        fast = gradients(split.logits(split.top(split.trunk(batch()))))
         plain = gradients(split.peft(input_ids=ids, attention_mask=mask).logits)
     for mine, theirs in zip(fast, plain, strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-5)
-
-
-def test_rows_of_a_trunk_are_cut_to_the_longest_of_them(tiny: TinyModels) -> None:
-    split = SplitModel(tiny.model(layers=LAYERS), branch())
-    split.add_branch("policy", head=False, seed=1)
-    disturb(split, "policy")
-    trunk = split.trunk(*batch())
-    chosen = trunk.rows(torch.tensor([2, 1]))
-    assert chosen.input_ids.tolist() == [[61, 62, 63, 64, 65], [200, 14, 7, 0, 0]]
-    assert chosen.attention_mask.sum(dim=1).tolist() == [5, 3]
-    with torch.no_grad(), split.active("policy"):
-        assert torch.allclose(split.top(chosen)[0], split.top(trunk)[2, :5], atol=1e-4)
-        assert torch.allclose(split.top(chosen)[1, :3], split.top(trunk)[1, :3], atol=1e-4)
 
 
 def test_the_model_generates_and_runs_as_before_after_splitting(tiny: TinyModels, family: str) -> None:
@@ -153,7 +146,7 @@ def test_the_model_generates_and_runs_as_before_after_splitting(tiny: TinyModels
         before = model(input_ids=ids).logits
         split = SplitModel(model, branch())
         split.add_branch("policy", head=False, seed=1)
-        split.top(split.trunk(*batch()))
+        split.top(split.trunk(batch()))
         with split.active(None):
             assert torch.equal(model(input_ids=ids).logits, before)
 
@@ -183,7 +176,7 @@ def test_a_saved_branch_loads_with_plain_peft(tiny: TinyModels, family: str, tmp
     disturb(split, "policy")
     split.save_branch("policy", tmp_path / "branch")
     plain = PeftModel.from_pretrained(tiny.model(family, layers=LAYERS), str(tmp_path / "branch"))
-    ids, mask = batch()
+    ids, mask = padded()
     with torch.no_grad():
         logits = plain(input_ids=ids, attention_mask=mask).logits[mask.bool()]
     assert torch.allclose(outputs(split, "policy"), logits, atol=1e-4)
@@ -282,12 +275,12 @@ def test_an_architecture_that_cant_be_split_runs_whole(tiny: TinyModels) -> None
     split = SplitModel(model, branch())
     assert (split.top_layers, split.trunk_layers) == (LAYERS, 0)
     split.add_branch("policy", head=False, seed=1)
-    ids, mask = batch()
+    ids, mask = padded()
     with torch.no_grad():
         whole = model(input_ids=ids, attention_mask=mask).logits[mask.bool()]
     assert torch.allclose(outputs(split, "policy"), whole, atol=1e-4)
-    assert isinstance(split.trunk(ids, mask), Trunk)
-    assert split.trunk(ids, mask).hidden is None
+    assert isinstance(split.trunk(batch()), Trunk)
+    assert split.trunk(batch()).hidden is None
 
 
 def test_a_branch_keeps_its_settings_with_it(tiny: TinyModels, saved: Path) -> None:

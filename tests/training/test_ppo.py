@@ -19,7 +19,6 @@ from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel
-from personatune.training.rl_math import token_entropy, token_logprobs
 from personatune.training.rollouts import POLICY, branch_logprobs
 
 if TYPE_CHECKING:
@@ -58,15 +57,9 @@ class LikesHalfTheTokens(RewardModel):
     """
 
     def score_trunk(self, trunk: Trunk) -> Tensor:
-        scores = []
         liked = self.split.backbone.get_input_embeddings().weight[:, 0] > 0
-        opening = torch.tensor(self.prompts.tokenizer("<|im_start|>assistant\n")["input_ids"])
-        for ids, mask in zip(trunk.input_ids, trunk.attention_mask.bool(), strict=True):
-            kept = ids[mask]
-            begins = (kept.unfold(0, len(opening), 1) == opening).all(dim=1).nonzero()
-            reply = kept[int(begins[-1]) + len(opening) :]
-            scores.append(2 * liked[reply].float().mean() - 1)
-        return torch.stack(scores)
+        replies = trunk.rows.tokens.split(list(trunk.rows.lengths))
+        return torch.stack([2 * liked[reply].float().mean() - 1 for reply in replies])
 
 
 def settings(**changes: Any) -> PPOConfig:
@@ -156,27 +149,28 @@ def test_every_metric_of_an_update_is_finite_and_the_entropy_never_negative(benc
 def test_what_an_update_computes_fast_equals_plain_forward_passes(bench: Bench, tmp_path: Path, family: str) -> None:
     trainer = bench.trainer(tmp_path, family=family, config=settings(updates=2))
     trainer.train()  # policy and critic have left their start
-    experience = trainer._collect(9)
+    experience = trainer.step.collect(trainer._contexts_of(9), 9)
     rollouts, split = experience.rollouts, trainer.split
     for row in range(len(rollouts)):
-        length, start = int(rollouts.mask[row].sum()), int(rollouts.starts[row])
-        ids = rollouts.trunk.input_ids[row, : start + 1 + length]
+        prompt = trainer.step.prompts.encode_prompt(rollouts.contexts[row], trainer.config.max_new_tokens)
+        length, start = int(rollouts.mask[row].sum()), len(prompt) - 1
+        ids = torch.cat([torch.tensor(prompt), rollouts.tokens[row, :length]])
         found = {}
         for name in (None, POLICY):
             with torch.no_grad(), split.active(name):
                 logits = split.backbone(input_ids=ids[None]).logits[0, start:-1]
-            found[name] = token_logprobs(logits, ids[start + 1 :])
-            assert float(token_entropy(logits).min()) >= 0
+            found[name] = torch.log_softmax(logits, dim=-1).gather(1, ids[start + 1 :, None]).squeeze(1)
         assert torch.allclose(rollouts.logprobs[row, :length], found[POLICY], atol=1e-3)
         assert torch.allclose(experience.ref_logprobs[row, :length], found[None], atol=1e-3)
         assert not torch.allclose(found[POLICY], found[None], atol=1e-3)
-        assert bool(rollouts.finished[row]) == (int(ids[-1]) in trainer.prompts.stop_ids)
+        assert bool(rollouts.finished[row]) == (int(ids[-1]) in trainer.step.prompts.stop_ids)
 
 
 def test_a_reply_that_was_cut_off_pays_for_it(bench: Bench, tmp_path: Path) -> None:
     free, fined = (
-        bench.trainer(tmp_path, reward=LikesHalfTheTokens, config=settings(truncation_penalty=penalty))._collect(0)
+        trainer.step.collect(trainer._contexts_of(0), 0)
         for penalty in (0.0, 3.0)
+        for trainer in [bench.trainer(tmp_path, reward=LikesHalfTheTokens, config=settings(truncation_penalty=penalty))]
     )
     assert bool((~free.rollouts.finished).any())
     assert torch.equal(free.scores - fined.scores, 3.0 * (~free.rollouts.finished).float())
@@ -209,11 +203,11 @@ def test_the_split_path_and_the_whole_model_make_the_same_first_update(bench: Be
 def test_micro_batches_of_one_epoch_add_up_whatever_their_size(bench: Bench, tmp_path: Path) -> None:
     """Before the first step every reply has the same policy, so sums over any batching agree."""
     trainer = bench.trainer(tmp_path, config=settings(policy_learning_rate=1e-9, critic_learning_rate=1e-9))
-    experience = trainer._collect(0)
+    experience = trainer.step.collect(trainer._contexts_of(0), 0)
     counts = experience.rollouts.mask.sum(dim=1)
-    everything = trainer._minibatch(experience, torch.arange(8))
+    everything = trainer.step.minibatch(experience, list(range(8)))
     for name in ("policy_loss", "value_loss", "entropy"):
-        parts = [trainer._minibatch(experience, index)[name] for index in torch.arange(8).split(3)]
+        parts = [trainer.step.minibatch(experience, index.tolist())[name] for index in torch.arange(8).split(3)]
         tokens = [float(counts[index].sum()) for index in torch.arange(8).split(3)]
         weighted = sum(part * count for part, count in zip(parts, tokens, strict=True)) / sum(tokens)
         assert weighted == pytest.approx(everything[name], abs=1e-4)
@@ -271,10 +265,10 @@ def test_the_kl_weight_comes_back_with_a_resume(bench: Bench, tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         bench.trainer(tmp_path, tracker=Watching(3)).train()
     resumed = bench.trainer(tmp_path)
-    before = resumed.kl.coef
+    before = resumed.step.kl.coef
     result = resumed.train()
     assert result.metrics[2]["kl_coef"] != before
-    assert result.metrics[3]["kl_coef"] == pytest.approx(resumed.kl.coef)
+    assert result.metrics[3]["kl_coef"] == pytest.approx(resumed.step.kl.coef)
 
 
 def test_a_spent_kl_budget_stops_the_run_and_stays_spent(bench: Bench, tmp_path: Path) -> None:
@@ -328,9 +322,12 @@ def test_reference_and_reward_are_untouched_by_training(bench: Bench, tmp_path: 
     after = [w for name, w in trainer.split.backbone.named_parameters() if ".lora_" not in name]
     assert all(torch.equal(before, now) for before, now in zip(own, after, strict=True))
     assert all(torch.equal(tensor, reward[name]) for name, tensor in trainer.split.branch_tensors("reward").items())
-    experience = trainer._collect(0)
-    reference = branch_logprobs(trainer.split, experience.rollouts, None)
-    assert torch.equal(reference, experience.ref_logprobs)
+    experience = trainer.step.collect(trainer._contexts_of(0), 0)
+    [numbers] = experience.rollouts.trunk.buckets()
+    with torch.no_grad():
+        reference, _ = branch_logprobs(trainer.split, experience.rollouts.trunk.batch(numbers), None)
+    mask = experience.rollouts.mask[numbers]
+    assert torch.equal(reference, experience.ref_logprobs[numbers][mask])
 
 
 def test_without_contexts_there_is_nothing_to_answer(bench: Bench, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from personatune.training.rl_math import (
     AdaptiveKL,
@@ -16,10 +16,9 @@ from personatune.training.rl_math import (
     compute_rewards,
     explained_variance,
     gae,
+    head_logprobs,
     masked_mean,
     policy_loss,
-    token_entropy,
-    token_logprobs,
     value_loss,
     whiten,
 )
@@ -99,36 +98,62 @@ def test_whitening_equal_values_gives_zeros() -> None:
     assert whiten(torch.full((2, 3), 4.0), torch.ones(2, 3)).abs().max() == 0
 
 
+def head_of(vocabulary: int, width: int, seed: int) -> nn.Linear:
+    """A head whose logits differ by a few."""
+    head = nn.Linear(width, vocabulary)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(vocabulary, width, generator=torch.Generator().manual_seed(seed)))
+    return head
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_log_probabilities_and_entropy(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(3, 4, 9, generator=generator) * 3
-    tokens = torch.randint(0, 9, (3, 4), generator=generator)
-    found, entropies = token_logprobs(logits, tokens), token_entropy(logits)
-    for b in range(3):
-        for t in range(4):
-            row = [float(value) for value in logits[b, t]]
-            normaliser = math.log(math.fsum(math.exp(value) for value in row))
-            assert float(found[b, t]) == pytest.approx(row[int(tokens[b, t])] - normaliser, abs=1e-5)
-            entropy = -math.fsum(math.exp(value - normaliser) * (value - normaliser) for value in row)
-            assert float(entropies[b, t]) == pytest.approx(entropy, abs=1e-5)
+    hidden, head = torch.randn(12, 6, generator=generator), head_of(9, 6, seed)
+    tokens = torch.randint(0, 9, (12,), generator=generator)
+    found, entropies = (figure.detach() for figure in head_logprobs(hidden, head, tokens))
+    logits = head(hidden).detach()
+    for t in range(12):
+        row = [float(value) for value in logits[t]]
+        normaliser = math.log(math.fsum(math.exp(value) for value in row))
+        assert float(found[t]) == pytest.approx(row[int(tokens[t])] - normaliser, abs=1e-5)
+        entropy = -math.fsum(math.exp(value - normaliser) * (value - normaliser) for value in row)
+        assert float(entropies[t]) == pytest.approx(entropy, abs=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 127, 128, 300])  # around the number of tokens whose logits exist at once
+def test_gradients_of_log_probabilities_are_those_of_a_plain_log_softmax(tokens: int) -> None:
+    head = head_of(40, 6, seed=3).double().requires_grad_(False)
+    generator = torch.Generator().manual_seed(tokens)
+    hidden = torch.randn(tokens, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    chosen = torch.randint(0, 40, (tokens,), generator=generator)
+    weights = torch.randn(tokens, generator=generator)
+    found, entropies = head_logprobs(hidden, head, chosen)
+    plain = torch.log_softmax(head(hidden), dim=-1).gather(1, chosen[:, None]).squeeze(1)
+    assert torch.allclose(found.double(), plain, atol=1e-5)
+    assert not entropies.requires_grad
+    [fast] = torch.autograd.grad((found.exp() * weights).sum(), hidden)
+    [slow] = torch.autograd.grad((plain.exp() * weights.double()).sum(), hidden)
+    assert torch.allclose(fast, slow, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 50.0, 1e4])
 def test_entropy_lies_between_nothing_and_that_of_a_fair_draw(scale: float) -> None:
-    logits = torch.randn(200, 17, generator=torch.Generator().manual_seed(1)) * scale
-    entropy = token_entropy(logits)
-    assert float(entropy.min()) >= 0.0
-    assert float(entropy.max()) <= math.log(17) + 1e-5
+    hidden = torch.randn(200, 8, generator=torch.Generator().manual_seed(1)) * scale
+    _, entropy = head_logprobs(hidden, head_of(17, 8, seed=1), torch.zeros(200, dtype=torch.long))
+    assert float(entropy.detach().min()) >= 0.0
+    assert float(entropy.detach().max()) <= math.log(17) + 1e-5
     assert bool(entropy.isfinite().all())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_log_probabilities_are_taken_in_float32(dtype: torch.dtype) -> None:
-    logits = torch.randn(4, 30, generator=torch.Generator().manual_seed(2)).to(dtype)
-    found = token_logprobs(logits, torch.arange(4))
+    hidden = torch.randn(4, 8, generator=torch.Generator().manual_seed(2)).to(dtype)
+    head = head_of(30, 8, seed=2).to(dtype)
+    found, _ = head_logprobs(hidden, head, torch.arange(4))
     assert found.dtype == torch.float32
-    assert torch.allclose(found, torch.log_softmax(logits.double(), -1)[range(4), range(4)].float(), atol=1e-6)
+    expected = torch.log_softmax(head(hidden).double(), -1)[range(4), range(4)].float()
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

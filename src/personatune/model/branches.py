@@ -6,15 +6,19 @@ The backbone with no branch active, exactly.
 
 How a model is split: its decoder is called as it is, so masks, positions and caches stay the library's business.
 For the trunk, a hook takes the input of the first branch layer and ends the forward pass there. For the top, the
-layers below are replaced by ones that hand that input on. A self-check on construction compares both halves in a row
-with a plain forward pass; an architecture that can't be split runs whole (`top_layers` = all layers).
+layers below are replaced by ones that hand that input on. Replies to one prompt share a row (`shared_prompts`).
+
+Self-checks on construction compare both with plain forward passes: an architecture that can't be split runs whole
+(`top_layers` = all layers), one that doesn't take such rows reads every reply behind a prompt of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +27,11 @@ from torch import Tensor, nn
 
 from personatune.config import BranchConfig
 from personatune.errors import UserError
+from personatune.model.fused_lora import fuse_lora
+from personatune.model.last_layer import only_at
 from personatune.model.lora import branch_config, read_tensors, save_adapter, top_layers
+from personatune.model.self_checks import narrows_exactly, shares_exactly, splits_exactly
+from personatune.model.shared_prompts import SharedRows, look_back
 from personatune.storage import replacing
 
 if TYPE_CHECKING:
@@ -35,24 +43,15 @@ _HEAD_FILE = "head.safetensors"
 
 @dataclass(frozen=True)
 class Trunk:
-    """A right-padded batch as the branches get it.
+    """A batch of rows as the branches get it.
 
     Attributes:
-        input_ids: B × T.
-        attention_mask: B × T, 1 on tokens, 0 on padding.
+        rows: B rows of T tokens with N replies.
         hidden: B × T × H, the input of the first branch layer; None when the branches span the whole model.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
+    rows: SharedRows
     hidden: Tensor | None
-
-    def rows(self, index: Tensor) -> Trunk:
-        """Return the batch of the rows ``index``, cut to the longest of them."""
-        mask = self.attention_mask[index]
-        width = int(mask.sum(dim=1).max())
-        hidden = None if self.hidden is None else self.hidden[index, :width]
-        return Trunk(self.input_ids[index, :width], mask[:, :width], hidden)
 
 
 class _TrunkDone(Exception):  # noqa: N818  (no error: a way out)
@@ -71,18 +70,40 @@ class _Inject(nn.Module):
 
 
 class SplitModel:
-    """A frozen backbone with named branches on its top layers."""
+    """A frozen backbone with named branches on its top layers.
 
-    def __init__(self, backbone: PreTrainedModel, branch: BranchConfig) -> None:
-        """Prepare a backbone for branches on its top ``branch.layers`` layers; all its own weights are frozen."""
+    Attributes:
+        shares_prompts: whether replies to one prompt share a row; False where the architecture doesn't take its mask.
+        trunk_memory: bytes of trunk output that may stay in memory (see `TrunkCache`).
+        notes: what this architecture can't do, one line each, for the user.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, branch: BranchConfig, *, share_prompts: bool = True) -> None:
+        """Prepare a backbone for branches on its top ``branch.layers`` layers; all its own weights are frozen.
+
+        Raises:
+            UserError: more layers than the backbone has, or an architecture without a list of layers.
+        """
         self.backbone = backbone.requires_grad_(False)
         self.peft: PeftModel | None = None
         self.heads: dict[str, nn.Linear] = {}
         layers = self._decoder_layers()
         self.top_layers = top_layers(branch, len(layers))
         self.total_layers = len(layers)
-        if not self._splits_exactly():
+        self.trunk_memory = branch.trunk_memory_gb * 2**30
+        self.notes: list[str] = []
+        kind = self.backbone.config.model_type
+        if not splits_exactly(self):
             self.top_layers = self.total_layers
+            self.notes.append(f"{kind}: this architecture can't be split, so every branch computes all layers")
+        self.shares_prompts = share_prompts and shares_exactly(self)
+        if share_prompts and not self.shares_prompts:
+            self.notes.append(
+                f"{kind}: replies to one prompt can't share its encoding, so each reads a prompt of its own"
+            )
+        self._last_part: nn.Module | None = getattr(layers[-1], "mlp", None)
+        if self._last_part is not None and not narrows_exactly(self):
+            self._last_part = None
         self._peft_settings = branch_config(self.backbone, layers[self.trunk_layers :], branch)
 
     @property
@@ -104,6 +125,7 @@ class SplitModel:
                 self.peft = get_peft_model(self.backbone, self._peft_settings, adapter_name=name)
             else:
                 self.peft.add_adapter(name, self._peft_settings)
+            fuse_lora(self.backbone)
         if head:
             self.heads[name] = nn.Linear(self.backbone.config.hidden_size, 1, device=self.device)
             nn.init.zeros_(self.heads[name].weight)
@@ -129,10 +151,14 @@ class SplitModel:
         self.peft.set_adapter(name)
         yield
 
-    def trunk(self, input_ids: Tensor, attention_mask: Tensor) -> Trunk:
-        """Run the layers that all branches share, without gradients. Shapes: B × T."""
+    def shares(self, tokens: int) -> bool:
+        """Say whether a prompt and its longest reply, ``tokens`` together, may share a row with other replies."""
+        return self.shares_prompts and tokens <= look_back(self.backbone.config)
+
+    def trunk(self, rows: SharedRows) -> Trunk:
+        """Run the layers that all branches share, without gradients."""
         if self.trunk_layers == 0:
-            return Trunk(input_ids, attention_mask, None)
+            return Trunk(rows, None)
         caught: list[Tensor] = []
 
         def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -142,19 +168,19 @@ class SplitModel:
         hook = self._decoder_layers()[self.trunk_layers].register_forward_pre_hook(stop, with_kwargs=True)
         try:
             with torch.no_grad():
-                self._decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+                self._decoder()(input_ids=rows.input_ids, use_cache=False, **rows.inputs(self.backbone.dtype))
         except _TrunkDone:
             pass
         finally:
             hook.remove()
-        return Trunk(input_ids, attention_mask, caught[0])
+        return Trunk(rows, caught[0])
 
     def top(self, trunk: Trunk) -> Tensor:
         """Run the layers above the trunk for the active branch; returns the last hidden states, B × T × H."""
         decoder = self._decoder()
-        inputs: dict[str, Any] = {"attention_mask": trunk.attention_mask, "use_cache": False}
+        inputs: dict[str, Any] = {"use_cache": False, **trunk.rows.inputs(self.backbone.dtype)}
         if trunk.hidden is None:
-            return decoder(input_ids=trunk.input_ids, **inputs).last_hidden_state
+            return decoder(input_ids=trunk.rows.input_ids, **inputs).last_hidden_state
         name, layers = self._layer_list()
         below = [_Inject(trunk.hidden), *(_Inject(None) for _ in range(self.trunk_layers - 1))]
         setattr(decoder, name, nn.ModuleList([*below, *layers[self.trunk_layers :]]))
@@ -162,6 +188,35 @@ class SplitModel:
             return decoder(inputs_embeds=trunk.hidden, **inputs).last_hidden_state
         finally:
             setattr(decoder, name, layers)
+
+    def predicting(self, trunk: Trunk) -> Tensor:
+        """Return the active branch's hidden states that predict the replies' tokens, M × H."""
+        return self.at(trunk, trunk.rows.reading)
+
+    def at_ends(self, trunk: Trunk) -> Tensor:
+        """Return the active branch's hidden states at the replies' last tokens, N × H."""
+        return self.at(trunk, trunk.rows.ends)
+
+    def at(self, trunk: Trunk, places: Tensor) -> Tensor:
+        """Return the active branch's hidden states at places among the B · T; the last layer computes no others."""
+        with nullcontext() if self._last_part is None else only_at(self._last_part, places):
+            return self.top(trunk).flatten(0, 1)[places]
+
+    @property
+    def token_bytes(self) -> int:
+        """Return what the trunk's output of one token takes."""
+        return int(self.backbone.config.hidden_size * self.backbone.dtype.itemsize)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of what the trunk computes with: frozen layers, and how many they are."""
+        above = {id(weight) for layer in self._decoder_layers()[self.trunk_layers :] for weight in layer.parameters()}
+        found = hashlib.sha256(f"{self.backbone.config.model_type} {self.trunk_layers}".encode())
+        for name, weight in self._decoder().named_parameters():
+            if id(weight) not in above:
+                found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+                found.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+        return found.hexdigest()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits, … × V, of hidden states … × H; call it on the positions that need them only."""
@@ -232,23 +287,6 @@ class SplitModel:
         raise UserError(
             f"{kind}: no list of {wanted} decoder layers found in this architecture; use another base model"
         )
-
-    def _splits_exactly(self) -> bool:
-        """Compare both halves in a row with a plain forward pass on a few tokens."""
-        if self.trunk_layers == 0:
-            return True
-        generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(0, self.backbone.config.vocab_size, (2, 7), generator=generator).to(self.device)
-        mask = torch.ones_like(ids)
-        mask[1, 5:] = 0
-        try:
-            with torch.no_grad():
-                halves = self.top(self.trunk(ids, mask))
-                whole = self._decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        except (TypeError, AttributeError, RuntimeError, KeyError, IndexError):
-            return False  # an architecture whose layers take or give something else: it runs whole
-        seen = mask.bool()
-        return bool(torch.allclose(halves[seen], whole[seen], rtol=1e-3, atol=1e-3))
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

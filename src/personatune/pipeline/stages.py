@@ -134,7 +134,10 @@ def reward(stage: Stage) -> dict[str, Any]:
     stage.run.require(stage.name)
     config = stage.run.config
     pairs, test_pairs = (_read_pairs(stage.run, name) for name in ("train", "test"))
-    model = RewardModel(_split(stage.run), load_prompts(config), seed=config.seed)
+    split = _split(stage.run)
+    for note in split.notes:  # here alone: PPO's branches are split likewise
+        stage.progress.say(note)
+    model = RewardModel(split, load_prompts(config), seed=config.seed)
     trainer = RewardModelTrainer(
         model,
         config.reward,

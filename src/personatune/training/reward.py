@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, PreferencePair
 from personatune.errors import UserError
 from personatune.intervals import Estimate, bootstrap
-from personatune.model.branches import SplitModel, Trunk, pad_batch
+from personatune.model.branches import SplitModel, Trunk
 from personatune.model.prompts import PromptFormat
+from personatune.model.shared_replies import BATCH_TOKENS, SharedReplies
+from personatune.model.trunk_cache import TrunkCache
 from personatune.progress import Progress, SilentProgress
 from personatune.training.checkpoints import CheckpointManager, optimizer_tensors, restore_optimizer
 from personatune.training.interrupts import StopRequest
@@ -42,34 +43,28 @@ class RewardModel:
         self.scale = 1.0
         split.add_branch(BRANCH, head=True, seed=seed)
 
-    def score(self, contexts: Sequence[Context], replies: Sequence[str], batch_size: int = 16) -> list[float]:
-        """Return one score for each reply to its context."""
-        sequences = [self.encode(context, reply) for context, reply in zip(contexts, replies, strict=True)]
-        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-        scores = [0.0] * len(sequences)
-        with torch.no_grad():
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                trunk = self.trunk([sequences[index] for index in chosen])
-                for index, score in zip(chosen, self.score_trunk(trunk).tolist(), strict=True):
-                    scores[index] = score
+    @torch.no_grad()
+    def score(
+        self, contexts: Sequence[Context], replies: Sequence[str], batch_tokens: int = BATCH_TOKENS
+    ) -> list[float]:
+        """Return one score for each reply to its context; replies to one context are read in one row."""
+        items = [self.encode(context, reply) for context, reply in zip(contexts, replies, strict=True)]
+        shared = SharedReplies(self.split, items, self.prompts.pad_id)
+        scores = [0.0] * len(items)
+        for numbers in shared.buckets(tokens=batch_tokens):
+            for number, score in zip(numbers, self.score_trunk(shared.batch(numbers)).tolist(), strict=True):
+                scores[number] = score
         return scores
 
-    def encode(self, context: Context, reply: str) -> list[int]:
-        """Return context and reply as one token sequence that ends with the reply's end marker."""
+    def encode(self, context: Context, reply: str) -> tuple[list[int], list[int]]:
+        """Return context and reply as tokens; the reply's end with its end marker."""
         answer = self.prompts.encode_reply(reply)
-        return [*self.prompts.encode_prompt(context, reserve=len(answer)), *answer]
-
-    def trunk(self, sequences: Sequence[Sequence[int]]) -> Trunk:
-        """Run the shared layers on a batch of sequences."""
-        return self.split.trunk(*pad_batch(sequences, self.prompts.pad_id, self.split.device))
+        return self.prompts.encode_prompt(context, reserve=len(answer)), answer
 
     def score_trunk(self, trunk: Trunk) -> Tensor:
-        """Return the scores, B, read at each row's last token; with gradients where they are on."""
+        """Return the scores of a batch's replies, N, read at their last tokens; with gradients where they are on."""
         with self.split.active(BRANCH):
-            hidden_B_T_H = self.split.top(trunk)
-        last_B = trunk.attention_mask.sum(dim=1) - 1
-        return self.split.scalar(BRANCH, hidden_B_T_H[torch.arange(len(last_B), device=last_B.device), last_B])
+            return self.split.scalar(BRANCH, self.split.at_ends(trunk))
 
     def normalise(self, scores: Tensor) -> Tensor:
         """Shift and scale scores by what held-out pairs score."""
@@ -96,22 +91,12 @@ class RewardModel:
             )
 
 
-@dataclass
-class _EncodedPairs:
-    """Both replies of every pair as sequences: chosen ones first, then rejected ones, N + N."""
-
-    sequences: list[list[int]]
-    trunks: list[Tensor] | None  # T × H each, where they fit into the cache
-
-    def __len__(self) -> int:
-        return len(self.sequences) // 2
-
-
 class RewardModelTrainer:
     """Trains a `RewardModel` and reports whether it deserves trust, before any reinforcement learning.
 
-    The trunk's output of every sequence is computed once and reused by all epochs while it fits into
-    ``cache_bytes``; above that it is computed anew for each batch.
+    The trunk's output of every context and reply is computed once and reused by all epochs (`TrunkCache`). Both
+    replies of a pair stand behind one encoding of their context. A step's gradients are those of all its pairs at
+    once, whatever rows of like length went through the layers together.
     """
 
     def __init__(
@@ -121,7 +106,7 @@ class RewardModelTrainer:
         directory: Path,
         *,
         seed: int = 0,
-        cache_bytes: int = 1 << 30,
+        batch_tokens: int = BATCH_TOKENS,
         open_tracker: Callable[[int], Tracker] = lambda _step: SilentTracker(),
         progress: Progress | None = None,
         meter: StageMeter | None = None,
@@ -130,7 +115,7 @@ class RewardModelTrainer:
         self.config = config
         self.directory = directory
         self.seed = seed
-        self.cache_bytes = cache_bytes
+        self.batch_tokens = batch_tokens
         self.open_tracker = open_tracker
         self.progress = progress or SilentProgress()
         self.meter = meter
@@ -153,10 +138,11 @@ class RewardModelTrainer:
         tracker = self.open_tracker(step)
         with StopRequest() as stop:
             data = self._encode(pairs)
+            count = len(pairs)
             with self.progress.task("Reward model", total) as task:
                 task.advance(step)
                 while step < total:
-                    loss, accuracy = self._step(data, step, total, steps_per_epoch)
+                    loss, accuracy = self._step(data, count, step, total)
                     step += 1
                     tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
                     task.advance(1, loss=loss, accuracy=accuracy)
@@ -166,55 +152,49 @@ class RewardModelTrainer:
                         tracker.close()
                         raise KeyboardInterrupt
         tracker.close()
+        data.clear()
 
-    def _step(self, data: _EncodedPairs, step: int, total: int, steps_per_epoch: int) -> tuple[float, float]:
-        epoch, within = divmod(step, steps_per_epoch)
-        order = list(range(len(data)))
+    def _step(self, data: SharedReplies, count: int, step: int, total: int) -> tuple[float, float]:
+        epoch, within = divmod(step, -(-count // self.config.batch_size))
+        order = list(range(count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
-        rows = [*chosen, *(index + len(data) for index in chosen)]
-        scores_2B = self.reward.score_trunk(self._batch(data, rows))
-        better, worse = scores_2B[: len(chosen)], scores_2B[len(chosen) :]
-        loss = bradley_terry_loss(better, worse)
-        loss.backward()
+        loss, accuracy = self.gradients(data, [(pair, count + pair) for pair in chosen])
         for group in self.optimizer.param_groups:  # linear decay: a short run ends settled
             group["lr"] = self.config.learning_rate * (1 - step / total)
-        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.meter:
-            self.meter.add(tokens_trained=sum(len(data.sequences[row]) for row in rows))
-        return float(loss.detach()), float((better > worse).float().mean())
+        return loss, accuracy
 
-    def _batch(self, data: _EncodedPairs, rows: Sequence[int]) -> Trunk:
-        ids, mask = pad_batch(
-            [data.sequences[row] for row in rows], self.reward.prompts.pad_id, self.reward.split.device
-        )
-        if data.trunks is None:
-            return self.reward.split.trunk(ids, mask)
-        hidden = torch.zeros(*ids.shape, data.trunks[0].shape[-1], dtype=data.trunks[0].dtype, device=ids.device)
-        for place, row in enumerate(rows):
-            hidden[place, : len(data.trunks[row])] = data.trunks[row]
-        return Trunk(ids, mask, hidden)
+    def gradients(self, data: SharedReplies, pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
+        """Add the gradients of the mean loss over pairs (numbers of better and worse reply); return loss, accuracy."""
+        loss = accuracy = 0.0
+        for numbers in data.buckets(pairs, self.batch_tokens):  # better and worse in turn
+            trunk = data.batch(numbers)
+            scores = self.reward.score_trunk(trunk)
+            better, worse = scores[0::2], scores[1::2]
+            share = len(better) / len(pairs)
+            part = bradley_terry_loss(better, worse) * share
+            part.backward()
+            loss += float(part.detach())
+            accuracy += float((better > worse).float().mean()) * share
+            if self.meter:
+                self.meter.add(tokens_trained=int((trunk.rows.segments >= 0).sum()))
+        return loss, accuracy
 
-    def _encode(self, pairs: Sequence[PreferencePair]) -> _EncodedPairs:
-        sequences = [self.reward.encode(pair.context, pair.chosen) for pair in pairs]
-        sequences += [self.reward.encode(pair.context, pair.rejected) for pair in pairs]
-        config = self.reward.split.backbone.config
-        size = sum(map(len, sequences)) * config.hidden_size * 4
-        if self.reward.split.trunk_layers == 0 or size > self.cache_bytes:
-            return _EncodedPairs(sequences, None)
-        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-        trunks: list[Tensor] = [torch.empty(0)] * len(sequences)
-        with self.progress.task("Reward model: shared layers", len(order)) as task:
-            for start in range(0, len(order), 16):
-                chosen = order[start : start + 16]
-                hidden = self.reward.trunk([sequences[index] for index in chosen]).hidden
-                assert hidden is not None  # there are trunk layers
-                for place, index in enumerate(chosen):
-                    trunks[index] = hidden[place, : len(sequences[index])].clone()
-                task.advance(len(chosen))
-        return _EncodedPairs(sequences, trunks)
+    def _encode(self, pairs: Sequence[PreferencePair]) -> TrunkCache:
+        """Run the shared layers over all pairs: the better replies are numbered first, then the worse ones."""
+        items = [self.reward.encode(pair.context, pair.chosen) for pair in pairs]
+        items += [self.reward.encode(pair.context, pair.rejected) for pair in pairs]
+        with self.progress.task("Reward model: shared layers", len(items)) as task:
+            return TrunkCache(
+                self.reward.split,
+                items,
+                self.reward.prompts.pad_id,
+                folder=self.directory / "trunk",
+                advance=task.advance,
+            )
 
     def _save(self, step: int) -> None:
         moments, groups = optimizer_tensors(self.optimizer)

@@ -7,20 +7,52 @@ are token-weighted over the mask, so a result doesn't depend on how replies were
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+_LOGIT_ROWS = 128
+"""Tokens whose logits exist at once, V numbers each: fewer would read the output matrix too often."""
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Return log-probabilities of the given tokens: logits … × V, tokens … → …"""
-    return torch.log_softmax(logits.float(), dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+def head_logprobs(hidden_M_H: Tensor, head: nn.Module, tokens_M: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities of given tokens and the entropy in nats of each distribution; both M.
+
+    ``head`` maps hidden states to logits (V × H, frozen). Only the log-probabilities have gradients, towards the
+    hidden states: ``∂ log p(t) / ∂h = W_t − Σ_v p(v) W_v`` doesn't depend on what is done with them later, so it is
+    computed at once, and no more than a few tokens' logits ever exist.
+    """
+    return _HeadLogprobs.apply(hidden_M_H, head.weight, head.bias, tokens_M)  # type: ignore[no-any-return]
 
 
-def token_entropy(logits: Tensor) -> Tensor:
-    """Return the entropy in nats of each next-token distribution: … × V → …; never negative."""
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
-    return -(logprobs.exp() * logprobs).sum(dim=-1).clamp(max=0.0)
+class _HeadLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_M_H: Tensor, weight_V_H: Tensor, bias_V: Tensor | None, tokens_M: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logprobs_M = torch.empty(len(tokens_M), device=hidden_M_H.device)
+        entropy_M = torch.empty_like(logprobs_M)
+        slope_M_H = torch.empty_like(hidden_M_H) if ctx.needs_input_grad[0] else None
+        for begin in range(0, len(tokens_M), _LOGIT_ROWS):
+            part = slice(begin, begin + _LOGIT_ROWS)
+            logits = nn.functional.linear(hidden_M_H[part], weight_V_H, bias_V).float()
+            logprobs = logits.sub_(logits.logsumexp(dim=-1, keepdim=True))
+            logprobs_M[part] = logprobs.gather(-1, tokens_M[part, None]).squeeze(-1)
+            probabilities = logprobs.exp()
+            entropy_M[part] = -torch.linalg.vecdot(probabilities, logprobs)
+            if slope_M_H is not None:
+                expected = probabilities.to(weight_V_H.dtype) @ weight_V_H
+                slope_M_H[part] = weight_V_H[tokens_M[part]] - expected
+        ctx.save_for_backward(slope_M_H)
+        entropy_M.clamp_(min=0.0)
+        ctx.mark_non_differentiable(entropy_M)
+        return logprobs_M, entropy_M
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        [slope_M_H] = ctx.saved_tensors
+        return (gradients[0][:, None] * slope_M_H).to(slope_M_H.dtype), None, None, None
 
 
 def masked_mean(values_B_R: Tensor, mask_B_R: Tensor) -> Tensor:

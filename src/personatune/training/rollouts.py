@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from personatune.dialogue import Context
 from personatune.model.branches import SplitModel, Trunk, pad_batch
 from personatune.model.generation import Reply, Sampling, generate_replies
 from personatune.model.prompts import PromptFormat
-from personatune.training.rl_math import token_logprobs
+from personatune.model.trunk_cache import TrunkCache
+from personatune.training.rl_math import head_logprobs
 
 POLICY = "policy"
 CRITIC = "critic"
@@ -20,19 +22,17 @@ CRITIC = "critic"
 
 @dataclass(frozen=True)
 class Rollouts:
-    """A batch of sampled replies. B replies, R the longest of them, T the longest sequence.
+    """A batch of sampled replies: N replies, R the longest of them.
 
     Attributes:
-        trunk: prompts with their replies through the shared layers, computed once.
-        starts: B; index of the hidden state that predicts a reply's first token.
-        tokens, mask: B × R; the replies' tokens, right-padded.
-        logprobs: B × R; under the policy that sampled them (the sampler doesn't alter its distribution).
+        trunk: prompts with their replies through the shared layers, computed once; a prompt once for its replies.
+        tokens, mask: N × R; the replies' tokens, right-padded.
+        logprobs: N × R; under the policy that sampled them (the sampler doesn't alter its distribution).
         texts, finished: of each reply; an unfinished one was cut at the token limit.
         contexts: of each reply.
     """
 
-    trunk: Trunk
-    starts: Tensor
+    trunk: TrunkCache
     tokens: Tensor
     mask: Tensor
     logprobs: Tensor
@@ -43,21 +43,6 @@ class Rollouts:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def rows(self, index: Tensor) -> Rollouts:
-        """Return the replies ``index``."""
-        chosen = index.tolist()
-        return replace(
-            self,
-            trunk=self.trunk.rows(index),
-            starts=self.starts[index],
-            tokens=self.tokens[index],
-            mask=self.mask[index],
-            logprobs=self.logprobs[index],
-            texts=[self.texts[i] for i in chosen],
-            finished=self.finished[index],
-            contexts=[self.contexts[i] for i in chosen],
-        )
-
 
 def sample_rollouts(
     split: SplitModel,
@@ -67,8 +52,12 @@ def sample_rollouts(
     replies_per_prompt: int,
     sampling: Sampling,
     generator: torch.Generator,
+    folder: Path | None = None,
 ) -> Rollouts:
-    """Sample replies from the policy branch and run the shared layers once over prompts and replies."""
+    """Sample replies from the policy branch and run the shared layers once over prompts and replies.
+
+    ``folder`` is where the shared layers' output goes when there is too much of it for the memory.
+    """
     encoded = [prompts.encode_prompt(context, sampling.max_new_tokens) for context in contexts]
     with split.active(POLICY):
         groups = generate_replies(
@@ -80,11 +69,10 @@ def sample_rollouts(
             generator=generator,
         )
     rows = [(prompt, reply) for prompt, group in zip(encoded, groups, strict=True) for reply in group]
-    ids, attention = pad_batch([[*prompt, *reply.ids] for prompt, reply in rows], prompts.pad_id, split.device)
     tokens, mask = pad_batch([reply.ids for _, reply in rows], prompts.pad_id, split.device)
+    items = [(prompt, reply.ids) for prompt, reply in rows]
     return Rollouts(
-        trunk=split.trunk(ids, attention),
-        starts=torch.tensor([len(prompt) - 1 for prompt, _ in rows], device=split.device),
+        trunk=TrunkCache(split, items, prompts.pad_id, folder=folder),
         tokens=tokens,
         mask=mask.bool(),
         logprobs=_padded_logprobs([reply for _, reply in rows], tokens.shape[1]).to(split.device),
@@ -94,31 +82,26 @@ def sample_rollouts(
     )
 
 
-def reply_hidden(split: SplitModel, rollouts: Rollouts) -> Tensor:
-    """Return the active branch's hidden states that predict the replies' tokens, B × R × H."""
-    hidden_B_T_H = split.top(rollouts.trunk)
-    offsets_R = torch.arange(rollouts.tokens.shape[1], device=hidden_B_T_H.device)
-    index_B_R = (rollouts.starts[:, None] + offsets_R).clamp(max=hidden_B_T_H.shape[1] - 1)
-    rows_B_1 = torch.arange(len(rollouts), device=hidden_B_T_H.device)[:, None]
-    return hidden_B_T_H[rows_B_1, index_B_R]
+def branch_logprobs(split: SplitModel, trunk: Trunk, branch: str | None) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities of the replies' tokens under a branch (None: the reference policy), and entropies.
 
-
-def branch_logits(split: SplitModel, rollouts: Rollouts, branch: str | None) -> Tensor:
-    """Return next-token logits at the replies' tokens, B × R × V, of a branch (None: the reference policy)."""
+    Both M, reply by reply; the entropies, of the distributions the tokens were drawn from, have no gradients.
+    """
     with split.active(branch):
-        return split.logits(reply_hidden(split, rollouts))
+        hidden_M_H = split.predicting(trunk)
+    return head_logprobs(hidden_M_H, split.backbone.get_output_embeddings(), trunk.rows.tokens)
 
 
-@torch.no_grad()
-def branch_logprobs(split: SplitModel, rollouts: Rollouts, branch: str | None) -> Tensor:
-    """Return log-probabilities of the replies' tokens under a branch, B × R, 0 outside the mask."""
-    return token_logprobs(branch_logits(split, rollouts, branch), rollouts.tokens) * rollouts.mask
-
-
-def branch_values(split: SplitModel, rollouts: Rollouts) -> Tensor:
-    """Return the critic's value before each reply token, B × R, 0 outside the mask."""
+def branch_values(split: SplitModel, trunk: Trunk) -> Tensor:
+    """Return the critic's value before each reply token, M, reply by reply."""
     with split.active(CRITIC):
-        return split.scalar(CRITIC, reply_hidden(split, rollouts)) * rollouts.mask
+        return split.scalar(CRITIC, split.predicting(trunk))
+
+
+def place(target_N_R: Tensor, numbers: Sequence[int], trunk: Trunk, values_M: Tensor) -> None:
+    """Write values of a batch's reply tokens, M, to the rows of its replies ``numbers``, in place."""
+    rows = trunk.rows.by_reply(values_M)
+    target_N_R[torch.tensor(numbers, device=rows.device), : rows.shape[1]] = rows.to(target_N_R)
 
 
 def _padded_logprobs(replies: Sequence[Reply], width: int) -> Tensor:

@@ -1,0 +1,273 @@
+"""One PPO update, from contexts to moved weights (Schulman et al. 2017, arXiv 1707.06347).
+
+1. sample replies to persona contexts with the policy,
+2. score them with the reward model, penalise what was cut off,
+3. take the per-token KL to the reference from the reward (adaptive weight),
+4. estimate advantages (GAE) and whiten them over the whole batch,
+5. several passes of clipped policy and value steps over the same trunk outputs,
+6. move the KL weight.
+
+What is known is not computed again: the sampler's log-probabilities are the old ones, the trunk ran once, a prompt is
+read once for all its replies, and logits exist on reply tokens only. A minibatch goes through the layers in batches of
+rows of like length whose gradients add up to those of the whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from personatune.config import PPOConfig
+from personatune.dialogue import Context
+from personatune.judging.keywords import copies_trait
+from personatune.model.branches import SplitModel, Trunk
+from personatune.model.generation import Sampling
+from personatune.model.prompts import PromptFormat
+from personatune.model.shared_replies import BATCH_TOKENS
+from personatune.training import rl_math
+from personatune.training.reward import RewardModel
+from personatune.training.rollouts import (
+    CRITIC,
+    POLICY,
+    Rollouts,
+    branch_logprobs,
+    branch_values,
+    place,
+    sample_rollouts,
+)
+from personatune.words import words
+
+SELF_CHECK_TOLERANCE = 1e-2  # nats a token; sampler and trainer batch differently, so float noise is allowed for
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Rollouts with everything the update needs; all N × R but ``scores`` (N)."""
+
+    rollouts: Rollouts
+    scores: Tensor
+    ref_logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class PPOUpdate:
+    """The policy and the critic with their optimisers; `update` moves them once.
+
+    Args:
+        split: the backbone with the trained reward branch; policy and critic are added here.
+        folder: where the trunk's output goes when it outgrows the memory it may take.
+        batch_tokens: tokens that go through the layers together; a matter of time and memory, not of the result.
+    """
+
+    def __init__(
+        self,
+        split: SplitModel,
+        prompts: PromptFormat,
+        reward: RewardModel,
+        config: PPOConfig,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        self.split = split
+        self.prompts = prompts
+        self.reward = reward
+        self.config = config
+        self.seed = seed
+        self.folder = folder
+        self.batch_tokens = batch_tokens
+        split.add_branch(POLICY, head=False, seed=seed + 1)
+        split.add_branch(CRITIC, head=True, seed=seed + 2)
+        self.policy_parameters: list[nn.Parameter] = split.parameters(POLICY)
+        self.critic_parameters: list[nn.Parameter] = split.parameters(CRITIC)
+        self.policy_optimizer = _adam(self.policy_parameters, config.policy_learning_rate)
+        self.critic_optimizer = _adam(self.critic_parameters, config.critic_learning_rate)
+        self.kl = rl_math.AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
+        self.sampling = Sampling(config.max_new_tokens, temperature=1.0)  # unaltered: see `Rollouts`
+
+    def update(self, contexts: Sequence[Context], number: int) -> tuple[Experience, dict[str, float]]:
+        """Do exactly one update, the ``number``-th (it seeds sampling and shuffling); returns its metrics too."""
+        experience = self.collect(contexts, number)
+        metrics = self.improve(experience, number)
+        experience.rollouts.trunk.clear()
+        return experience, metrics
+
+    def collect(self, contexts: Sequence[Context], number: int) -> Experience:
+        """Steps 1 to 4: sample, score, penalise, estimate advantages."""
+        config = self.config
+        rollouts = sample_rollouts(
+            self.split,
+            self.prompts,
+            contexts,
+            replies_per_prompt=config.replies_per_prompt,
+            sampling=self.sampling,
+            generator=torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFF),
+            folder=self.folder,
+        )
+        ref_logprobs, values, raw = self._read(rollouts)
+        cut_off = (~rollouts.finished).to(raw)
+        scores = self.reward.normalise(raw) - config.truncation_penalty * cut_off
+        rewards = rl_math.compute_rewards(scores, rollouts.logprobs, ref_logprobs, rollouts.mask, self.kl.coef)
+        advantages, returns = rl_math.gae(
+            rewards, values, rollouts.mask, gamma=config.gamma, gae_lambda=config.gae_lambda
+        )
+        return Experience(rollouts, scores, ref_logprobs, values, rl_math.whiten(advantages, rollouts.mask), returns)
+
+    @torch.no_grad()
+    def _read(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the reference's log-probabilities and the critic's values, N × R, and the reward model's scores, N."""
+        ref_logprobs, values = torch.zeros_like(rollouts.logprobs), torch.zeros_like(rollouts.logprobs)
+        scores = torch.zeros(len(rollouts), device=self.split.device)
+        for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
+            trunk = rollouts.trunk.batch(numbers)
+            place(ref_logprobs, numbers, trunk, branch_logprobs(self.split, trunk, None)[0])
+            place(values, numbers, trunk, branch_values(self.split, trunk))
+            scores[numbers] = self.reward.score_trunk(trunk)
+        return ref_logprobs, values, scores
+
+    def improve(self, experience: Experience, number: int) -> dict[str, float]:
+        """Steps 5 and 6: optimise on the batch, then move the KL weight; returns the update's metrics."""
+        config = self.config
+        rollouts = experience.rollouts
+        sums: Counter[str] = Counter()
+        steps = 0
+        for epoch in range(config.epochs):
+            generator = torch.Generator().manual_seed(hash((self.seed, number, epoch)) & 0x7FFFFFFF)
+            order = _shuffled(len(rollouts), config.replies_per_prompt, generator)
+            for numbers in order.split(config.minibatch_size):
+                sums.update(self.minibatch(experience, numbers.tolist()))
+                steps += 1
+        log_ratio = (rollouts.logprobs - experience.ref_logprobs) * rollouts.mask
+        kl = float(log_ratio.sum(dim=1).mean())
+        self.kl.update(kl, len(rollouts))
+        return {
+            **{name: total / steps for name, total in sums.items()},
+            "score": float(experience.scores.mean()),
+            "kl": kl,
+            "kl_per_token": float(rl_math.masked_mean(log_ratio, rollouts.mask)),
+            "kl_coef": self.kl.coef,
+            "explained_variance": rl_math.explained_variance(experience.values, experience.returns, rollouts.mask),
+            "reply_tokens": float(rollouts.mask.sum(dim=1).float().mean()),
+            "finished": float(rollouts.finished.float().mean()),
+            **_text_metrics(rollouts),
+        }
+
+    def minibatch(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
+        """Make one optimiser step of policy and critic on some replies; returns token-weighted means over them."""
+        figures = self.gradients(experience, numbers)
+        _apply(self.policy_optimizer, self.policy_parameters, self.config.max_grad_norm)
+        _apply(self.critic_optimizer, self.critic_parameters, self.config.max_grad_norm)
+        return figures
+
+    def gradients(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
+        """Add the gradients of the losses on some replies to policy and critic; returns what `minibatch` does."""
+        trunk = experience.rollouts.trunk
+        tokens = int(experience.rollouts.mask[list(numbers)].sum())
+        figures: Counter[str] = Counter()
+        for part in trunk.buckets(trunk.by_row(numbers), self.batch_tokens):
+            share = int(experience.rollouts.mask[part].sum()) / tokens
+            found = self._part_gradients(experience, trunk.batch(part), part, share)
+            figures.update({name: value * share for name, value in found.items()})
+        return dict(figures)
+
+    def _part_gradients(
+        self, experience: Experience, trunk: Trunk, numbers: list[int], share: float
+    ) -> dict[str, float]:
+        config = self.config
+        rows, mask = trunk.rows, trunk.rows.reply_mask()
+
+        def of(values_N_R: Tensor) -> Tensor:
+            return values_N_R[numbers, : mask.shape[1]]
+
+        logprobs, entropy = branch_logprobs(self.split, trunk, POLICY)
+        policy = rl_math.policy_loss(
+            rows.by_reply(logprobs),
+            of(experience.rollouts.logprobs),
+            of(experience.advantages),
+            mask,
+            config.clip_range,
+        )
+        (policy.loss * share).backward()
+        value_loss = rl_math.value_loss(
+            rows.by_reply(branch_values(self.split, trunk)),
+            of(experience.values),
+            of(experience.returns),
+            mask,
+            config.value_clip_range,
+        )
+        (value_loss * share).backward()
+        return {
+            "policy_loss": float(policy.loss.detach()),
+            "value_loss": float(value_loss.detach()),
+            "clip_fraction": policy.clip_fraction,
+            "entropy": float(entropy.mean()),
+            "ratio": policy.ratio_mean,
+        }
+
+    def self_check(self, experience: Experience) -> dict[str, float]:
+        """Before the first step: KL 0, ratio 1, and masks that cover the replies and nothing else.
+
+        Raises:
+            RuntimeError: one of them doesn't hold: a defect of the program or an unsupported model, not of the data.
+        """
+        rollouts = experience.rollouts
+        policy = torch.zeros_like(rollouts.logprobs)
+        covered = True
+        with torch.no_grad():
+            for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
+                trunk = rollouts.trunk.batch(numbers)
+                place(policy, numbers, trunk, branch_logprobs(self.split, trunk, POLICY)[0])
+                covered &= _covers(trunk, rollouts.tokens[numbers], rollouts.mask[numbers])
+        kl = float((policy - experience.ref_logprobs).abs().max())
+        ratio = float((policy - rollouts.logprobs).abs().max())
+        checks = {"kl_of_first_batch": kl, "sampler_against_trainer": ratio}
+        if kl > 0 or ratio > SELF_CHECK_TOLERANCE or not covered:
+            raise RuntimeError(f"PPO's self-check failed before the first step: {checks}, masks right: {covered}")
+        return checks
+
+
+def _shuffled(replies: int, replies_per_prompt: int, generator: torch.Generator) -> Tensor:
+    """Return the replies in random order, those to one prompt behind one another: they share its computation."""
+    prompts = torch.randperm(replies // replies_per_prompt, generator=generator).tolist()
+    within = [torch.randperm(replies_per_prompt, generator=generator) for _ in prompts]
+    return torch.cat([prompt * replies_per_prompt + order for prompt, order in zip(prompts, within, strict=True)])
+
+
+def _covers(trunk: Trunk, tokens_N_R: Tensor, mask_N_R: Tensor) -> bool:
+    """Say whether a batch reads exactly the replies: each token behind its state, the last one at the reply's end."""
+    rows = trunk.rows
+    flat = rows.input_ids.flatten()
+    return (
+        rows.tokens.tolist() == tokens_N_R[mask_N_R].tolist()
+        and list(rows.lengths) == mask_N_R.sum(dim=1).tolist()
+        and [int(flat[end]) for end in rows.ends]
+        == [int(row[own][-1]) for row, own in zip(tokens_N_R, mask_N_R, strict=True)]
+    )
+
+
+def _adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
+
+
+def _apply(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], max_grad_norm: float) -> None:
+    nn.utils.clip_grad_norm_(parameters, max_grad_norm, foreach=True)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _text_metrics(rollouts: Rollouts) -> dict[str, float]:
+    """Distinct-2 over the batch (×100) and the share of replies that repeat a persona sentence."""
+    bigrams = [pair for text in rollouts.texts for pair in zip(words(text), words(text)[1:], strict=False)]
+    copies = [
+        copies_trait(text, context.persona) for text, context in zip(rollouts.texts, rollouts.contexts, strict=True)
+    ]
+    distinct = 100 * len(set(bigrams)) / len(bigrams) if bigrams else 0.0
+    return {"distinct_2": distinct, "copy_share": sum(copies) / len(copies)}
