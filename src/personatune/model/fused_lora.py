@@ -63,7 +63,8 @@ def fuse_lora(model: nn.Module) -> int:
     """Let every LoRA layer that can take the short way; return how many do.
 
     A layer keeps PEFT's own way if its base is stored in 4 bits, its base weights are trained too, or it uses dropout
-    or a variant of LoRA (DoRA and the like). While adapters are off, merged or several, PEFT's way is taken as well.
+    or a variant of LoRA (DoRA and the like). While adapters are off, merged or several, or under autocast, PEFT's way
+    is taken as well.
     """
     short = _short_way()
     layers = [layer for layer in model.modules() if _can_be_fused(layer)]
@@ -89,7 +90,9 @@ def _short_way() -> Any:
     class FusedLinear(Linear):
         def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             active = self.active_adapters
-            if self.disable_adapters or self.merged or len(active) != 1 or active[0] not in self.lora_A or kwargs:
+            several = len(active) != 1 or active[0] not in self.lora_A
+            mixed = torch.is_autocast_enabled(x.device.type)  # the backward pass would not see its casts
+            if self.disable_adapters or self.merged or several or mixed or kwargs:
                 plain: Tensor = super().forward(x, *args, **kwargs)
                 return plain
             name = active[0]
