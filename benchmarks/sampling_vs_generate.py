@@ -9,8 +9,8 @@ medians are compared. The library's side is its plain call: `generate` with `do_
 them. Whether both sample from one distribution is tested in tests/model/test_generation.py; here the log-probabilities
 that our side returns are compared with a plain forward pass.
 
-``--quick`` measures 16 rows only. The last line is one JSON object: `time_ratio` and `memory_ratio` (generate over ours;
-the smallest of the row counts), `same_work`, figures by row count, and the versions.
+``--quick`` measures 16 rows only. The last line is one JSON object: `time_ratio` and `memory_ratio` (generate over
+ours; the smallest of the row counts), `same_work`, figures by row count, and the versions.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import torch
+import transformers
+
+from personatune.dialogue import Context, Turn
+from personatune.model.backbone import load_base_model, load_tokenizer
+from personatune.model.generation import Sampling, generate_replies
+from personatune.model.prompts import prompt_format
+from personatune.pipeline.benchmark_sets import read_benchmark
+
 TARGET = 3.0
 PROMPT_TOKENS = 240
 NEW_TOKENS = 28
@@ -40,11 +49,6 @@ Sample = Callable[[int], tuple[list[list[int]], list[list[float]]]]
 
 def prompts_of(source: str, count: int) -> list[list[int]]:
     """Return prompts of 240 tokens: personas of the probes with as much of their dialogues as that takes."""
-    from personatune.dialogue import Context, Turn
-    from personatune.model.backbone import load_tokenizer
-    from personatune.model.prompts import prompt_format
-    from personatune.pipeline.benchmark_sets import read_benchmark
-
     form = prompt_format(load_tokenizer(source), "auto", 2048)
     prompts = []
     for script in read_benchmark("probes", None, limit=count, turns=6, split="all").scripts:
@@ -62,13 +66,10 @@ def prompts_of(source: str, count: int) -> list[list[int]]:
 
 def generate_side(model: Any, prompts: list[list[int]], replies: int) -> Sample:
     """Return the library's call."""
-    import torch
-    from transformers import GenerationConfig
-
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(row)) + row for row in prompts])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
-    settings = GenerationConfig(
+    settings = transformers.GenerationConfig(
         do_sample=True,
         temperature=1.0,
         top_k=0,
@@ -90,9 +91,6 @@ def generate_side(model: Any, prompts: list[list[int]], replies: int) -> Sample:
 
 def own_side(model: Any, prompts: list[list[int]], replies: int) -> Sample:
     """Return personatune's call."""
-    import torch
-
-    from personatune.model.generation import Sampling, generate_replies
 
     def sample(seed: int) -> tuple[list[list[int]], list[list[float]]]:
         generator = torch.Generator().manual_seed(seed)
@@ -106,8 +104,6 @@ def own_side(model: Any, prompts: list[list[int]], replies: int) -> Sample:
 
 def side(name: str, source: str, prompts: list[list[int]], replies: int, pipe: Connection) -> None:
     """Serve rounds in a process of its own: a seed comes in, seconds, tokens and peak bytes go out; None ends it."""
-    from personatune.model.backbone import load_base_model
-
     model = load_base_model(source)
     loaded = _peak_bytes()
     sample = (generate_side if name == "generate" else own_side)(model, prompts, replies)
@@ -127,8 +123,6 @@ def _peak_bytes() -> int:
 def _largest_difference(
     model: Any, prompts: list[list[int]], replies: int, ids: list[list[int]], logprobs: list[list[float]]
 ) -> float:
-    import torch
-
     worst = 0.0
     for row in range(0, len(ids), max(1, len(ids) // _CHECKED)):
         prompt = prompts[row // replies]
@@ -168,7 +162,9 @@ def compare(source: str, rows: int, replies: int, rounds: int) -> dict[str, Any]
     for worker in workers:
         worker.join()
     medians = {name: statistics.median(took) for name, took in seconds.items()}
-    print(f"{rows} rows: {rows // replies} prompts of {PROMPT_TOKENS} tokens, {replies} replies of {NEW_TOKENS} to each")
+    print(
+        f"{rows} rows: {rows // replies} prompts of {PROMPT_TOKENS} tokens, {replies} replies of {NEW_TOKENS} to each"
+    )
     for name, took in seconds.items():
         peak, loaded = peaks[name]
         print(
@@ -192,9 +188,6 @@ def compare(source: str, rows: int, replies: int, rounds: int) -> dict[str, Any]
 
 def main() -> None:
     """Measure and print."""
-    import torch
-    import transformers
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--replies", type=int, default=4)

@@ -17,10 +17,12 @@ from personatune.dialogue import Context, Respond
 from personatune.model.decoding import Said, decode
 from personatune.model.kept_prompts import KeptPrompts
 from personatune.model.prompts import PromptFormat
-from personatune.model.sampling import Sampling as Sampling  # it belongs to what this file offers
+from personatune.model.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+__all__ = ["Chatbot", "Reply", "Sampling", "generate_replies"]
 
 
 @dataclass(slots=True)

@@ -3,8 +3,8 @@
 The library's layers are general; here every token of every row stands in one matrix without padding, and what a
 sampler pays for is only what it needs:
 
-- Hidden states are kept as columns, H × N, so that each product is ``W X``. For 16 to 128 tokens the CPU's matrix library
-  is 1.1 to 1.6 times as fast that way as at the rows' ``X Wᵀ`` (docs/experiments.md), and nothing has to be turned round.
+- Hidden states are kept as columns, H × N, so that each product is ``W X``. For 16 to 128 tokens the CPU's matrix
+  library is 1.1 to 1.6 times as fast that way as at the rows' ``X Wᵀ`` (docs/experiments.md), and beyond no slower.
 - Query, key and value matrices are one; LoRA adapters are merged into copies of the layers that have any.
 - The head's matrix is packed once for the vector units where torch was built with oneDNN.
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Takes a layer's number, queries A × D × N, keys and values K × D × N; gives the heads' outputs as (A·D) × M columns."""
+"""Takes a layer's number, queries A × D × N, keys and values K × D × N; gives the heads' outputs, (A·D) × M."""
 
 _KINDS = frozenset({"llama", "mistral", "qwen2"})
 _ROPE_KINDS = frozenset({"default", "linear", "llama3", "yarn"})  # those whose angles don't depend on the length read
@@ -182,13 +182,13 @@ def _agrees(lean: LeanDecoder, model: PreTrainedModel) -> bool:
 
 def _layer(module: Any, known: _Layer | None) -> _Layer:
     attention, mlp = module.self_attn, module.mlp
-    linear = (*(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),)
+    linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
     wide = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
     norms = (module.input_layernorm, module.post_attention_layernorm)
     if any(map(_hooked, (module, attention, mlp, *norms))):
         raise _Unknown
     signature = tuple(part for one in (*linear, *wide) for part in _signature_of(one))
-    signature += tuple((norm.weight.data_ptr(), norm.weight._version) for norm in norms)  # noqa: SLF001
+    signature += tuple((norm.weight.data_ptr(), norm.weight._version) for norm in norms)
     if known is not None and known.signature == signature:
         return known
     if any(_bias(one) is not None for one in wide):
@@ -214,7 +214,7 @@ def _layer(module: Any, known: _Layer | None) -> _Layer:
 
 def _signature_of(linear: Any) -> tuple[Any, ...]:
     """Return what changes when a layer multiplies by something else: weights written or replaced, other adapters."""
-    tensors = tuple((id(weight), weight.data_ptr(), weight._version) for weight in linear.parameters())  # noqa: SLF001
+    tensors = tuple((id(weight), weight.data_ptr(), weight._version) for weight in linear.parameters())
     adapters = (tuple(linear.active_adapters), linear.disable_adapters, linear.merged) if _is_lora(linear) else ()
     scaling = tuple(linear.scaling.items()) if _is_lora(linear) else ()
     return (*tensors, adapters, scaling)
@@ -250,18 +250,18 @@ def _is_lora(linear: Any) -> bool:
 
 def _hooked(module: Any) -> bool:
     """Return whether somebody listens to a module: then it must be called as it is."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _head_product(head: Any) -> Callable[[Tensor], Tensor]:
     """Return how hidden states become logits: packed for the vector units, or the module itself."""
     if type(head) is not nn.Linear or head.bias is not None or _hooked(head):
-        return lambda hidden: head(hidden)
+        return head
     try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(head.weight.detach(), 64)  # noqa: SLF001
+        packed = torch.ops.mkldnn._reorder_linear_weight(head.weight.detach(), 64)
 
         def product(hidden: Tensor) -> Tensor:
-            return torch.ops.mkldnn._linear_pointwise(hidden.contiguous(), packed, None, "none", [], "")  # noqa: SLF001
+            return torch.ops.mkldnn._linear_pointwise(hidden.contiguous(), packed, None, "none", [], "")
 
         few = torch.linspace(-1, 1, 3 * head.in_features).view(3, -1)
         if torch.allclose(product(few), head(few), rtol=1e-4, atol=1e-4):

@@ -111,7 +111,7 @@ class RowCache:
     def _queries(self, q_A_D_R: Tensor) -> Tensor:
         """Return queries as R × K × G × D: those that share a key are read as one sequence."""
         width, rows = q_A_D_R.shape[1:]
-        # contiguous: the attention kernel reads wrongly, or the slow path is taken, where the last dimension has strides
+        # contiguous: the attention kernel takes for granted that the last dimension is
         return q_A_D_R.permute(2, 0, 1).contiguous().view(rows, self._lean.kv_heads, self._group, width)
 
     def _causal(self, new: int, start: int) -> Tensor:
@@ -204,8 +204,8 @@ class SharedPromptCache:
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             own_keys, own_values = self._own[layer]
-            keys, values = self._prompts._buffers[layer]  # noqa: SLF001  (one cache made of the other)
-            queries = self._prompts._queries(q)  # noqa: SLF001
+            keys, values = self._prompts._buffers[layer]
+            queries = self._prompts._queries(q)
             if every:
                 own_keys[:, :, filled], own_values[:, :, filled] = k.permute(2, 0, 1), v.permute(2, 0, 1)
             else:
@@ -244,9 +244,7 @@ class SharedPromptCache:
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return attention, and the logarithm of the sum over what was attended to, by which two parts are weighted."""
-    result, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
-        q, k, v, 0.0, False, attn_mask=mask
-    )
+    result, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask)
     return result, weight
 
 
