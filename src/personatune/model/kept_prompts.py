@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from personatune.model.row_cache import RowCache
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+    from personatune.model.lean_decoder import LeanDecoder
 
 
 class KeptPrompts:
@@ -27,6 +31,29 @@ class KeptPrompts:
         self._prompts: list[list[int]] = []
         self._slots: list[list[int]] = []  # for each row the cache slot of every token
         self._layers: list[tuple[Tensor, Tensor]] = []
+        self._cache: RowCache | None = None
+        self._encoded: list[list[int]] = []  # what the rows of that cache hold
+
+    def continue_rows(
+        self, prompts: Sequence[Sequence[int]], lean: LeanDecoder
+    ) -> tuple[RowCache, list[Sequence[int]]]:
+        """Return a cache of rows with what is kept of these prompts, and the tokens that are to be encoded.
+
+        Replies that were decoded in it are kept too: the next prompt holds them.
+        """
+        if self._cache is None or len(self._encoded) != len(prompts):
+            self._cache, self._encoded = RowCache(lean, len(prompts)), [[] for _ in prompts]
+        common = [_common(old, new) for old, new in zip(self._encoded, prompts, strict=True)]
+        self._cache.lengths = list(common)
+        self._encoded = [list(prompt) for prompt in prompts]
+        return self._cache, [prompt[kept:] for prompt, kept in zip(prompts, common, strict=True)]
+
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Encode one further token of each of these rows; returns their hidden states, R × H."""
+        assert self._cache is not None
+        for row, token in zip(rows, tokens, strict=True):
+            self._encoded[row].append(token)
+        return self._cache.step(rows, tokens)
 
     def continue_with(
         self, prompts: Sequence[Sequence[int]], config: PretrainedConfig, device: torch.device
