@@ -65,7 +65,7 @@ class Critic:
         return np.stack([self._kept[pair] for pair in pairs])
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """Return for each (premise, hypothesis) the logits of `LABELS`, (n, 3), before the temperature; nothing is kept."""
+        """Return for each (premise, hypothesis) the logits of `LABELS`, (n, 3), before the temperature, unkept."""
         import torch
 
         order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))

@@ -135,7 +135,7 @@ class CriticNetwork(nn.Module):
         return logits
 
     def multiply_in_eight_bits(self, spreads: Mapping[str, Tensor], parts: Sequence[str] = _PARTS) -> CriticNetwork:
-        """Turn the layers of ``parts`` into their inference form, for good; ``spreads`` as `find_spreads` gives them."""
+        """Turn the layers of ``parts`` into their inference form, for good; for ``spreads`` see `find_spreads`."""
         for part in parts:
             in_eight_bits(getattr(self, part), spreads, place=part)
         self.forget()

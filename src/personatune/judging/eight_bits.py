@@ -110,8 +110,9 @@ class InputSpreads:
 
     Args:
         module, place: whose layers, and what their names begin with.
-        behind: names of the layers to look at: those behind a LayerNorm. What a GELU or attention gives has rare peaks in
-            many channels; spreading these cost more in rounded weights than it gained (logits 0.26 instead of 0.15 off).
+        behind: names of the layers to look at: those behind a LayerNorm. What a GELU or attention gives has rare
+            peaks in many channels; spreading these too cost more in rounded weights than it gained (logits were 0.26
+            off instead of 0.13).
     """
 
     def __init__(self, module: nn.Module, place: str, behind: Collection[str]) -> None:
