@@ -13,7 +13,6 @@ from personatune.errors import UserError
 from personatune.judging.critic import Critic, load_judge, shipped_folder
 from personatune.judging.critic_files import quantised, read_weights, restored, save_critic
 from personatune.judging.critic_network import CriticNetwork
-from personatune.judging.eight_bits import EightBitLinear, in_eight_bits
 
 _WORDS = "[PAD] [UNK] [CLS] [SEP] i have a two dog cat dogs . not no am nurse teacher the is".split()
 
@@ -95,20 +94,10 @@ def test_eight_bits_are_within_half_a_step_of_every_weight() -> None:
     assert torch.equal(back["b"], matrix[0])
 
 
-def test_eight_bit_products_are_those_of_the_float_layer_and_of_no_neighbour() -> None:
-    torch.manual_seed(3)
-    linear = torch.nn.Linear(32, 24)
-    hidden = torch.randn(2, 5, 32) * torch.tensor([1.0, 40.0])[:, None, None]  # one loud row beside a quiet one
-    small = EightBitLinear(linear)
-    error = (small(hidden) - linear(hidden)).abs().amax(dim=(1, 2))
-    assert bool((error < 0.03 * torch.tensor([1.0, 40.0])).all())
-    torch.testing.assert_close(small(hidden)[:1], small(hidden[:1]))
-
-
 def test_a_saved_critic_answers_as_before(network: CriticNetwork, base: Path, tmp_path: Path) -> None:
     save_critic(tmp_path, network.trained_state(), card(base))
     network.load_trained_state(read_weights(tmp_path / "critic.safetensors"))
-    in_eight_bits(network.upper)
+    network.multiply_in_eight_bits({})
     pairs = [("i have a dog", "i have a cat"), ("i am a nurse", "i am not a nurse"), ("i have a dog", "i have a cat")]
     expected = torch.softmax(network([pair[0] for pair in pairs], [pair[1] for pair in pairs]), dim=-1).detach()
     critic = load_judge(str(tmp_path))

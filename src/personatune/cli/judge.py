@@ -23,11 +23,12 @@ def train(
     dialogues: Annotated[list[str], typer.Option(help="A source of persona dialogues; give several by repeating.")],
     nli_test: Annotated[Path | None, typer.Option(help="Pairs of general entailment to report on.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the critic and its report.")] = Path("runs/critic"),
-    generated: Annotated[int, typer.Option(min=0, help="Persona pairs to make from the dialogues.")] = 40_000,
-    repeats: Annotated[int, typer.Option(min=1, help="Times a hand-written pair is seen in one epoch.")] = 2,
+    generated: Annotated[
+        int, typer.Option(min=0, help="Persona pairs to make from the dialogues; each is seen once.")
+    ] = 6_000,
     start: Annotated[str, typer.Option(help="Folder of a critic to go on from with these pairs.")] = "",
     learning_rate: Annotated[float, typer.Option(help="Of the trained layers, at its highest.")] = 3e-4,
-    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over all pairs.")] = 2.0,
+    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the pairs that people and we wrote.")] = 2.0,
     seed: Annotated[int, typer.Option(help="Of the pairs, the weights of the new head and the order.")] = 0,
 ) -> None:
     """Train the critic on entailment and persona pairs. Resumes where it stopped."""
@@ -38,7 +39,7 @@ def train(
     from personatune.terminal_progress import RichProgress
     from personatune.training.critic import CriticSettings
 
-    data = gather(nli, nli_test, dialogues, generated, repeats, seed)
+    data = gather(nli, nli_test, dialogues, generated, seed)
     try:
         report = train_critic(
             data,

@@ -15,12 +15,15 @@ from personatune.judging.entailment import LABELS, EntailmentJudge
 from personatune.storage import read_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from personatune.judging.critic_network import CriticNetwork
 
 SHIPPED = "critic"
 """The name of the shipped critic wherever a judge is named."""
 
 _BATCH = 64
+_OURS_AT_ONCE = 16  # so that what a layer makes of them stays in the cores' own cache
 _SETTINGS, _WEIGHTS = "critic.json", "critic.safetensors"
 
 
@@ -53,19 +56,25 @@ class Critic:
 
         They are calibrated by one temperature, fitted on held-out pairs (Guo et al. 2017, arXiv 1706.04599).
         """
-        import torch
-
         new = list(dict.fromkeys(pair for pair in pairs if pair not in self._kept))
-        new.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
-        with torch.inference_mode():
-            for start in range(0, len(new), _BATCH):
-                batch = new[start : start + _BATCH]
-                logits = self._network([pair[0] for pair in batch], [pair[1] for pair in batch])
-                rows = torch.softmax(logits / self._settings["temperature"], dim=-1).numpy()
-                self._kept.update(zip(batch, rows, strict=True))
+        if new:
+            rows = (self.logits(new) / self._settings["temperature"]).softmax(dim=-1).numpy()
+            self._kept.update(zip(new, rows, strict=True))
         if not pairs:
             return np.zeros((0, len(LABELS)), dtype=np.float32)
         return np.stack([self._kept[pair] for pair in pairs])
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
+        """Return for each (premise, hypothesis) the logits of `LABELS`, (n, 3), before the temperature, unkept."""
+        import torch
+
+        order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))
+        logits = torch.empty(len(pairs), len(LABELS))
+        with torch.inference_mode():
+            for start in range(0, len(order), _OURS_AT_ONCE):
+                rows = order[start : start + _OURS_AT_ONCE]
+                logits[rows] = self._network([pairs[row][0] for row in rows], [pairs[row][1] for row in rows])
+        return logits
 
 
 class CrossEncoderJudge:
@@ -138,9 +147,8 @@ def shipped_folder() -> Path:
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], CriticNetwork]:
-    from personatune.judging.critic_files import read_weights
+    from personatune.judging.critic_files import read_spreads, read_weights
     from personatune.judging.critic_network import CriticNetwork
-    from personatune.judging.eight_bits import in_eight_bits
 
     if not (folder / _SETTINGS).is_file():
         raise UserError(f"{folder}: no critic there ({_SETTINGS} is missing); train one: personatune judge train")
@@ -150,8 +158,7 @@ def _load(folder: Path) -> tuple[dict[str, Any], CriticNetwork]:
         network.load_trained_state(read_weights(folder / _WEIGHTS))
     except ValueError as error:
         raise UserError(f"{folder / _WEIGHTS}: {error}; expected weights for {settings['base']}") from error
-    in_eight_bits(network.upper)  # the lower layers read a sentence once: there floats cost little and are exact
-    return settings, network.eval()
+    return settings, network.multiply_in_eight_bits(read_spreads(folder / _WEIGHTS)).eval()
 
 
 def _columns(source: str, names: dict[int, str]) -> list[int]:

@@ -14,7 +14,7 @@ transformers' own numbers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from personatune.errors import UserError
+from personatune.judging.eight_bits import InputSpreads, in_eight_bits
 from personatune.judging.encoder import embedded_folder
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ BERT_NAMES = {
 
 _LABELS = 3
 _PREMISE, _HYPOTHESIS = 0, 1
+_PARTS = ("lower", "upper")
+_BEHIND_NORM = ("qkv", "widen")
 _DROPOUT = 0.1
 _READ_AT_ONCE = 32  # sentences
 
@@ -131,6 +134,27 @@ class CriticNetwork(nn.Module):
         logits: Tensor = self.head(self.dropout(features))
         return logits
 
+    def multiply_in_eight_bits(self, spreads: Mapping[str, Tensor], parts: Sequence[str] = _PARTS) -> CriticNetwork:
+        """Turn the layers of ``parts`` into their inference form, for good; for ``spreads`` see `find_spreads`."""
+        for part in parts:
+            in_eight_bits(getattr(self, part), spreads, place=part)
+        self.forget()
+        return self
+
+    @torch.no_grad()
+    def find_spreads(self, part: str, premises: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Tensor]:
+        """Return which inputs of the layers of ``part`` ("lower" or "upper") are far larger than others, on these."""
+        self.forget()
+        with InputSpreads(getattr(self, part), part, _BEHIND_NORM) as spreads:
+            for start in range(0, len(premises), _READ_AT_ONCE):
+                self(premises[start : start + _READ_AT_ONCE], hypotheses[start : start + _READ_AT_ONCE])
+        return spreads.found()
+
+    def read(self, premises: Iterable[str], hypotheses: Iterable[str]) -> None:
+        """Read sentences ahead; in one order, so that a training that stops and goes on has the same readings."""
+        self._read_alone(sorted(set(premises)), _PREMISE)
+        self._read_alone(sorted(set(hypotheses)), _HYPOTHESIS)
+
     def forget(self) -> None:
         """Drop the readings kept of sentences (about 15 KB a sentence)."""
         self._read.clear()
@@ -138,7 +162,7 @@ class CriticNetwork(nn.Module):
     @torch.no_grad()
     def _read_alone(self, texts: Sequence[str], role: int) -> list[Tensor]:
         """Return what the lower layers make of each sentence, (T, H); new ones are read, others kept."""
-        new = sorted({text for text in texts if (role, text) not in self._read}, key=len)
+        new = sorted(dict.fromkeys(text for text in texts if (role, text) not in self._read), key=len)
         for start in range(0, len(new), _READ_AT_ONCE):
             batch = new[start : start + _READ_AT_ONCE]
             rows = [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(batch)]

@@ -25,7 +25,7 @@ from personatune.judging.persona_probes import load_persona_probes
 from personatune.judging.persona_probes.format import Split
 from personatune.progress import Progress
 from personatune.storage import write_json, write_text
-from personatune.training.critic import CriticSettings, CriticTrainer, fit_temperature, label_ids, logits_of
+from personatune.training.critic import CriticSettings, CriticTrainer, fit_temperature, label_ids
 
 CALIBRATION_SHARE = 0.05
 """Of the NLI pairs: kept from training to fit the temperature on, together with held-out persona pairs."""
@@ -43,17 +43,20 @@ _FEWEST_WORDS = 3  # of an answer that can be judged without its question
 
 @dataclass(frozen=True)
 class CriticData:
-    """Pairs by use: to learn from, to set the temperature on, and to report on by name."""
+    """Pairs by use: to learn from, to set the temperature on, and to report on by name.
+
+    What people and we ourselves wrote, sentence by sentence, is learnt in every epoch (``train``); what rules made of
+    triples and of probes has less to tell and is learnt once.
+    """
 
     train: list[SentencePair]
+    once: list[SentencePair]
     calibration: list[SentencePair]
     tests: dict[str, list[SentencePair]]
     counts: dict[str, int]
 
 
-def gather(
-    nli: Path, nli_test: Path | None, sources: Sequence[str], generated: int, hand_written_repeats: int, seed: int
-) -> CriticData:
+def gather(nli: Path, nli_test: Path | None, sources: Sequence[str], generated: int, seed: int) -> CriticData:
     """Read and make all pairs.
 
     Held-out persona pairs are made of the sources' own validation dialogues; sentences that training has seen are left
@@ -72,11 +75,9 @@ def gather(
     scenes = hand_written_scenes()
     general = [*entailment[held_out:], *scenes]
     asides = chatter(train_side, seed)
-    persona = list(probes)
-    for copy in range(hand_written_repeats):
-        persona += lengthened(written, asides, ASIDE_SHARE, seed + copy)
-    train = [*general, *reversed_contradictions(general, seed), *lengthened(made, asides, ASIDE_SHARE, seed), *persona]
-    seen = {plain_sentence(text) for pair in train for text in (pair.premise, pair.hypothesis)}
+    train = [*general, *reversed_contradictions(general, seed), *lengthened(written, asides, ASIDE_SHARE, seed)]
+    once = [*lengthened(made, asides, ASIDE_SHARE, seed), *probes]
+    seen = {plain_sentence(text) for pair in (*train, *once) for text in (pair.premise, pair.hypothesis)}
     unseen = [
         pair
         for pair in (make_persona_pairs(validation_side, _HELD_OUT_PAIRS * 2, seed + 1) if validation_side else [])
@@ -94,7 +95,7 @@ def gather(
         "probe replies": len(probes),
     }
     calibration = [*entailment[:held_out], *unseen[:half]]
-    return CriticData(train, calibration, {name: pairs for name, pairs in tests.items() if pairs}, counts)
+    return CriticData(train, once, calibration, {name: pairs for name, pairs in tests.items() if pairs}, counts)
 
 
 def reversed_contradictions(pairs: Sequence[SentencePair], seed: int) -> list[SentencePair]:
@@ -113,23 +114,24 @@ def train_critic(data: CriticData, settings: CriticSettings, out: Path, progress
     Raises:
         KeyboardInterrupt: Ctrl-C; the same call goes on there.
     """
-    trainer = CriticTrainer(settings, data.train, out, progress)
-    network = trainer.train()
-    temperature = fit_temperature(logits_of(network, data.calibration), label_ids(data.calibration))
-    card = {
+    trainer = CriticTrainer(settings, data.train, out, progress, data.once)
+    weights, spreads = trainer.train().trained_state(), trainer.spreads
+    card: dict[str, Any] = {
         "base": settings.base,
         "alone": settings.alone,
-        "temperature": temperature,
+        "temperature": 1.0,
         "settings": {**settings.to_json(), "start": _fingerprint(settings.start)},
         "trained_on": data.counts,
     }
-    save_critic(out, network.trained_state(), card)
+    save_critic(out, weights, card, spreads)
+    card["temperature"] = _fitted_temperature(Critic(out), data.calibration)
+    save_critic(out, weights, card, spreads)
     critic = Critic(out)
     results = {name: judge_accuracy(critic, pairs) for name, pairs in data.tests.items()}
     measured = {name: result.to_json() for name, result in results.items()}
     summary = {name: {key: row[key] for key in ("accuracy", "n")} for name, row in measured.items()}
     card["contradiction_from"] = contradiction_threshold(critic)
-    save_critic(out, network.trained_state(), {**card, "measured": summary})
+    save_critic(out, weights, {**card, "measured": summary}, spreads)
     report = {"critic": Critic(out).card, "tests": measured, "pairs_per_second": pairs_per_second(out, data)}
     write_json(out / "report.json", report)
     write_text(out / "errors.tsv", _error_lines(results))
@@ -154,6 +156,10 @@ def contradiction_threshold(judge: EntailmentJudge) -> float:
     found = judge.probabilities(neutral)[:, CONTRADICTION]
     grid = [step / 100 for step in range(50, 100)]
     return next((level for level in grid if float((found >= level).mean()) <= FALSE_ALARMS), grid[-1])
+
+
+def _fitted_temperature(critic: Critic, pairs: Sequence[SentencePair]) -> float:
+    return fit_temperature(critic.logits([(pair.premise, pair.hypothesis) for pair in pairs]), label_ids(pairs))
 
 
 def _fingerprint(folder: str) -> str:

@@ -29,6 +29,7 @@ from personatune.training.interrupts import StopRequest
 _WINDOW = 32  # batches of like length are cut from runs of so many
 _SAVE_EVERY = 200  # steps
 _WARMUP = 0.06  # of all steps
+_SPREAD_PAIRS = 512
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class CriticSettings:
     Attributes:
         alone: lower layers that read each sentence alone and stay as they are.
         learning_rate, head_rate: of the upper layers and of the new head; both warm up and fall linearly to 0.
-        epochs: passes over all pairs.
+        epochs: passes over the pairs that are seen again and again; the others are seen once in all.
         start: folder of a critic whose weights to start from; "" starts from the base.
     """
 
@@ -60,8 +61,9 @@ class CriticTrainer:
     """Trains a `CriticNetwork` on pairs; saves as it goes, and goes on where it stopped with the same result.
 
     Args:
-        pairs: what to learn from.
+        pairs: what to learn from, all of it in every epoch.
         directory: where checkpoints are kept until training is done.
+        once: what to learn from besides, spread over the epochs: each pair is seen in one of them.
     """
 
     def __init__(
@@ -70,10 +72,14 @@ class CriticTrainer:
         pairs: Sequence[SentencePair],
         directory: Path,
         progress: Progress | None = None,
+        once: Sequence[SentencePair] = (),
     ) -> None:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.pairs = list(pairs)
+        self.once = list(once)
+        random.Random(f"{settings.seed}/once").shuffle(self.once)
+        self.spreads: dict[str, Tensor] = {}
         self.progress = progress or SilentProgress()
         self.network = CriticNetwork(settings.base, settings.alone)
         if settings.start:
@@ -90,16 +96,27 @@ class CriticTrainer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.steps_per_epoch = math.ceil(len(self.pairs) / settings.batch_size)
+        self._once_per_epoch = len(self.once) // math.ceil(settings.epochs)
+        self.steps_per_epoch = math.ceil((len(self.pairs) + self._once_per_epoch) / settings.batch_size)
         self.total_steps = max(1, round(self.steps_per_epoch * settings.epochs))
-        self._epoch_batches: tuple[int, list[list[int]]] = (-1, [])
+        self._epoch_batches: tuple[int, list[list[SentencePair]]] = (-1, [])
 
     def train(self) -> CriticNetwork:
         """Train to the end and return the network with the weights as they are stored (8 bits).
 
+        The lower layers multiply in 8 bits already while the upper ones learn, so that these learn from what they will
+        be given. `spreads` holds what the layers need for it.
+
         Raises:
             KeyboardInterrupt: Ctrl-C; the step under way was saved, the next call goes on there.
         """
+        sample = random.Random(f"{self.settings.seed}/spreads").sample(self.pairs, min(_SPREAD_PAIRS, len(self.pairs)))
+        sides = [pair.premise for pair in sample], [pair.hypothesis for pair in sample]
+        self.network.eval()
+        self.spreads = self.network.find_spreads("lower", *sides)
+        self.network.multiply_in_eight_bits(self.spreads, ["lower"])
+        every = [*self.pairs, *self.once]
+        self.network.read((pair.premise for pair in every), (pair.hypothesis for pair in every))
         step = self._resume()
         average = math.nan
         self.network.train()
@@ -114,23 +131,26 @@ class CriticTrainer:
                     self._save(step)
                 if stop.requested:
                     raise KeyboardInterrupt
-        self.network.load_trained_state(restored(quantised(self.network.trained_state())))
-        return self.network.eval()
+        self.network.eval()
+        self.spreads |= self.network.find_spreads("upper", *sides)
+        self.network.load_trained_state(restored(quantised(self.network.trained_state(), self.spreads)))
+        return self.network
 
     def _batch(self, step: int) -> list[SentencePair]:
         """Return the batch of a step: a function of seed and step alone, so a resumed run sees the same ones."""
         epoch, within = divmod(step, self.steps_per_epoch)
         if self._epoch_batches[0] != epoch:
             generator = random.Random(f"{self.settings.seed}/{epoch}")
-            order = list(range(len(self.pairs)))
+            once = self.once[epoch * self._once_per_epoch :][: self._once_per_epoch]
+            order = [*self.pairs, *once]
             generator.shuffle(order)
             size, batches = self.settings.batch_size, []
             for start in range(0, len(order), size * _WINDOW):
-                run = sorted(order[start : start + size * _WINDOW], key=lambda index: _length(self.pairs[index]))
+                run = sorted(order[start : start + size * _WINDOW], key=_length)
                 batches += [run[at : at + size] for at in range(0, len(run), size)]
             generator.shuffle(batches)
             self._epoch_batches = (epoch, batches)
-        return [self.pairs[index] for index in self._epoch_batches[1][within]]
+        return self._epoch_batches[1][within]
 
     def _step(self, batch: Sequence[SentencePair], step: int) -> float:
         fraction = min((step + 1) / (_WARMUP * self.total_steps), 1.0) * (1 - step / self.total_steps)
@@ -150,14 +170,17 @@ class CriticTrainer:
         self.checkpoints.save(
             step,
             {"network": self.network.trained_state(), "optimizer": moments, "rng": rng},
-            {"optimizer": groups, "rng": rng_state, "pairs": len(self.pairs), "settings": self.settings.to_json()},
+            {"optimizer": groups, "rng": rng_state, "pairs": self._counts(), "settings": self.settings.to_json()},
         )
+
+    def _counts(self) -> list[int]:
+        return [len(self.pairs), len(self.once)]
 
     def _resume(self) -> int:
         checkpoint = self.checkpoints.load_last()
         if checkpoint is None or checkpoint.state["settings"] != self.settings.to_json():
             return 0
-        if checkpoint.state["pairs"] != len(self.pairs):
+        if checkpoint.state["pairs"] != self._counts():
             return 0  # other data: a new training, not the rest of the old one
         self.network.load_trained_state(checkpoint.tensors["network"])
         restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
