@@ -93,9 +93,8 @@ def same_work(work: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[st
     """Return what was checked: prompts, replied tokens and optimiser steps of every turn of both sides."""
     tokens = len(work["prompts"]) * work["replies_per_prompt"] * work["reply_tokens"]
     turns = [turn for side in found.values() for turn in side["turns"]]
-    lengths = {len(ids) for ids in work["prompts"]}
     return {
-        "prompts of one length": len(lengths) == 1,
+        "prompts": found["ours"]["ready"]["prompts"] == work["prompts"],  # the peer reads its own from the work
         "tokens sampled in every update": all(turn["tokens"] == tokens for turn in turns),
         "optimiser steps of every update": all(turn["optimiser_steps"] == work["epochs"] for turn in turns),
     }

@@ -110,7 +110,7 @@ def ppo(work: dict[str, Any]) -> None:
             open_tracker=_always(turn),
             meter=meter,
         )
-        say(ready=True, prompt_tokens=[len(prompts.encode_prompt(one, work["reply_tokens"])) for one in contexts])
+        say(ready=True, prompts=[prompts.encode_prompt(context, work["reply_tokens"]) for context in contexts])
         turn.turns.begin()
         trainer.train()
     _goodbye()
