@@ -19,15 +19,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sides.ours import load_prompts, random_head
-from sides.paired import BENCHMARKS, Side, alternate, median_seconds, summary
-from sides.real_data import default_source, pairs_from, read_perspectives
-from trl_peer.environment import trl_python
-
 from personatune.dialogue import PreferencePair
 from personatune.model.backbone import locate
 from personatune.model.likelihood import length_buckets
 from personatune.model.prompts import PromptFormat
+from sides.ours import load_prompts, random_head
+from sides.paired import BENCHMARKS, Side, alternate, median_seconds, summary
+from sides.real_data import default_source, pairs_from, read_perspectives
+from trl_peer.environment import trl_python
 
 TOLERANCE = 1e-3  # between the two losses of the same batch; float32, summed in another order
 

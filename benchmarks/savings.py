@@ -30,14 +30,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from personatune.costs.meter import MetricsTracker, StageCost, measure_matmul_peak
+from personatune.costs.savings import GIB, PriceTable
+from personatune.storage import read_json, write_json
 from sides.paired import BENCHMARKS
 from sides.real_data import default_source
 from sides.savings_work import Work, write_work
 from sides.turns import versions
-
-from personatune.costs.meter import MetricsTracker, StageCost, measure_matmul_peak
-from personatune.costs.savings import GIB, PriceTable
-from personatune.storage import read_json, write_json
 
 RATES = (1e-5, 3e-5, 1e-4)
 STAGES = ("sft", "reward", "ppo")
@@ -111,7 +110,9 @@ def _tuned(work: Work) -> str:
         name = f"conventional-sft-{rate:g}" if share >= 1 else f"conventional-choice-{rate:g}"
         found = _stage(work, name, "conventional.sft", {"learning_rate": rate, "share": share})
         losses[rate] = found["quality"]["held_out_loss"]
-        print(f"full fine-tuning at {rate:g}: held-out loss {losses[rate]:.4f} after {found['steps']} steps", flush=True)
+        print(
+            f"full fine-tuning at {rate:g}: held-out loss {losses[rate]:.4f} after {found['steps']} steps", flush=True
+        )
         best = min(losses, key=lambda one: losses[one])
         for other in losses:
             if other != best:

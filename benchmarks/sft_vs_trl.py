@@ -18,12 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from personatune.model.backbone import locate
 from sides.ours import load_prompts, sft_plan
-from sides.paired import BENCHMARKS, Side, alternate, median_seconds, summary
+from sides.paired import BENCHMARKS, Side, alternate, summary
 from sides.real_data import default_source, read_perspectives
 from trl_peer.environment import trl_python
-
-from personatune.model.backbone import locate
 
 TOLERANCE = 0.01  # nats, between the two losses of any step; rounding grows as training goes on
 
@@ -96,9 +95,7 @@ def measure(work: dict[str, Any], rounds: int) -> dict[str, Any]:
 def same_work(found: dict[str, dict[str, Any]]) -> tuple[dict[str, bool], dict[str, Any]]:
     """Return what was checked (tokens, optimiser steps and losses of every turn), and how near the losses are."""
     turns = list(zip(found["peer"]["turns"], found["ours"]["turns"], strict=True))
-    sides = {
-        name: [loss for turn in found[name]["turns"] for loss in turn["losses"]] for name in ("peer", "ours")
-    }
+    sides = {name: [loss for turn in found[name]["turns"] for loss in turn["losses"]] for name in ("peer", "ours")}
     gaps = [abs(one - other) for one, other in zip(sides["peer"], sides["ours"], strict=True)]
     checks = {
         "tokens": all(one["tokens_trained"] == other["tokens_trained"] for one, other in turns),

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from conventional.batches import left_padded, right_padded
-from conventional.reward import score
 from torch import Tensor
 
+from conventional.batches import left_padded, right_padded
+from conventional.reward import score
 from personatune.config import PPOConfig
 from personatune.training import rl_math
 
@@ -108,9 +108,7 @@ def train_ppo(
             raw = (score(models.reward, rows, pad_id) - reward_scale[0]) / reward_scale[1]
         scores = raw - config.truncation_penalty * (~batch.finished)
         rewards = rl_math.compute_rewards(scores, old, reference, batch.mask, kl.coef)
-        advantages, returns = rl_math.gae(
-            rewards, values, batch.mask, gamma=config.gamma, gae_lambda=config.gae_lambda
-        )
+        advantages, returns = rl_math.gae(rewards, values, batch.mask, gamma=config.gamma, gae_lambda=config.gae_lambda)
         advantages = rl_math.whiten(advantages, batch.mask)
         for _ in range(config.epochs):
             for chosen in torch.randperm(len(rows)).split(config.minibatch_size):
@@ -122,7 +120,9 @@ def train_ppo(
         generated += int(batch.mask.sum())
         sequences += int(batch.attention.sum())
         prompt_tokens += sum(map(len, prompts))
-        metrics.append({"score": float(scores.mean()), "kl": spent, "reply_tokens": float(batch.mask.sum() / len(rows))})
+        metrics.append(
+            {"score": float(scores.mean()), "kl": spent, "reply_tokens": float(batch.mask.sum() / len(rows))}
+        )
     return PPORun(time.perf_counter() - begin, generated, sequences, prompt_tokens, steps, metrics)
 
 

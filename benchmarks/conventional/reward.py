@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
 from conventional.batches import right_padded
 from conventional.sft import Trained
-from torch import Tensor
 
 Pair = tuple[list[int], list[int]]
 """Tokens of context and reply: the better one, the worse one."""
@@ -19,8 +21,6 @@ Pair = tuple[list[int], list[int]]
 
 def load_scorer(folder: Path | str, pad_id: int, seed: int = 0) -> Any:
     """Return a model with a new scalar head (or a saved one) that reads a sequence's last token."""
-    from transformers import AutoModelForSequenceClassification
-
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = pad_id

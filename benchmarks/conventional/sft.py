@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from conventional.batches import right_padded
 
+from conventional.batches import right_padded
 from personatune.model.likelihood import length_buckets
 from personatune.model.prompts import EncodedDialogue
 

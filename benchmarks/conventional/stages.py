@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
+
 from conventional.ppo import Models, train_ppo
 from conventional.reward import load_scorer, score_all, train_reward
 from conventional.sft import fine_tune
-from sides.savings_work import Work, pair_accuracy
-from sides.turns import peak_bytes
-
 from personatune.costs.flops import training_flops
 from personatune.dialogue import Context
 from personatune.model.backbone import get_model_info, locate
 from personatune.model.prompts import PromptFormat
 from personatune.storage import read_json
 from personatune.training.sft import held_out_loss
+from sides.savings_work import Work, pair_accuracy
+from sides.turns import peak_bytes
 
 
 def sft(work: Work, folder: Path, learning_rate: float, *, share: float = 1.0) -> dict[str, Any]:
@@ -114,7 +115,9 @@ def ppo(work: Work, folder: Path, sft_folder: Path, reward_folder: Path) -> dict
     seconds = time.perf_counter() - begin
     peak = peak_bytes()
     parameters = get_model_info(models.policy).parameters
-    passes = 4 * run.sequence_tokens + run.prompt_tokens + run.tokens_generated  # old, reference, value, reward; sampling
+    passes = (
+        4 * run.sequence_tokens + run.prompt_tokens + run.tokens_generated
+    )  # old, reference, value, reward; sampling
     trained = 2 * config.epochs * run.sequence_tokens
     _save(models.policy, prompts, folder / "model")
     return {
@@ -136,8 +139,6 @@ def _whole(prompts: PromptFormat, context: Context, text: str) -> list[int]:
 
 
 def _load(folder: Path | str) -> Any:
-    from transformers import AutoModelForCausalLM
-
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 

@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sides.savings_work import Work, pair_accuracy
-from sides.turns import StepCount, peak_bytes
-
 from personatune.costs.flops import training_flops
 from personatune.costs.meter import StageMeter
 from personatune.model.backbone import get_model_info, load_base_model
@@ -24,6 +21,9 @@ from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.rollouts import POLICY
 from personatune.training.sft import SFTTrainer
 from personatune.training.tracking import SilentTracker
+from sides.savings_work import Work, pair_accuracy
+from sides.steps import StepCount
+from sides.turns import peak_bytes
 
 
 class _EvaluationClock(SilentTracker):

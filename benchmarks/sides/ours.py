@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from sides.turns import StepCount, Turns, peak_bytes, say, versions
 
 from personatune.config import BranchConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.costs.meter import StageMeter
@@ -29,6 +28,8 @@ from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
 from personatune.training.rl_math import bradley_terry_loss
 from personatune.training.sft import SFTTrainer, _schedule
 from personatune.training.tracking import SilentTracker, Tracker
+from sides.steps import StepCount
+from sides.turns import Turns, peak_bytes, say, versions
 
 NEVER = -1  # a token no model has
 

@@ -45,7 +45,9 @@ def prompts_of_length(
                 break
         if len(found) == count:
             return found
-    raise SystemExit(f"only {len(found)} of {len(perspectives)} dialogues have a prompt of {tokens} tokens, not {count}")
+    raise SystemExit(
+        f"only {len(found)} of {len(perspectives)} dialogues have a prompt of {tokens} tokens, not {count}"
+    )
 
 
 def pairs_from(perspectives: Sequence[Perspective], count: int, seed: int = 0) -> list[PreferencePair]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sides.real_data import pairs_from, read_perspectives
-
 from personatune.config import Config, load_config
 from personatune.dialogue import Context, Perspective, PreferencePair
 from personatune.evaluation.persona import PersonaEvaluator
@@ -20,6 +18,7 @@ from personatune.model.generation import Chatbot, Sampling
 from personatune.model.prompts import EncodedDialogue, PromptFormat, prompt_format
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.sft import encode_dialogues
+from sides.real_data import pairs_from, read_perspectives
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Work:
         return [Context.from_json(row) for row in read_jsonl(self.folder / "contexts.jsonl")]
 
     def judged(self, model: Any, prompts: PromptFormat) -> dict[str, Any]:
-        """Return the model's probe consistency on validation personas, with its interval; one decoder for both sides."""
+        """Return the model's probe consistency on validation personas, with its interval; both sides decode alike."""
         evaluation = self.config.evaluation
         scripts = probe_scripts(
             self.views("judge"), self.settings["judge_personas"], evaluation.turns, self.config.seed

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 import conventional.stages
 import sides.our_stages
+from personatune.storage import write_json
 from sides.savings_work import Work
 from sides.turns import versions
-
-from personatune.storage import write_json
 
 FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "conventional.sft": conventional.stages.sft,
@@ -32,6 +33,8 @@ FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main() -> None:
     """Run the stage and write its result."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     root, name, function, arguments = Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
     folders = {key: root / value for key, value in arguments.items() if key.endswith("_folder")}
     folder = root / name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,28 +50,7 @@ def peak_bytes() -> int:
     raise RuntimeError("/proc/self/status has no VmHWM")
 
 
-class StepCount:
-    """Counts the steps of every torch optimiser of this process; the busiest one's are the steps of the training."""
-
-    def __init__(self) -> None:
-        from torch.optim.optimizer import register_optimizer_step_post_hook
-
-        self._steps: dict[int, int] = {}
-        register_optimizer_step_post_hook(self._count)
-
-    def _count(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        self._steps[id(optimizer)] = self._steps.get(id(optimizer), 0) + 1
-
-    def take(self) -> int:
-        """Return the steps since the last call."""
-        most = max(self._steps.values(), default=0)
-        self._steps.clear()
-        return most
-
-
 def versions(*packages: str) -> dict[str, str]:
     """Return the installed versions of packages, torch and Python first."""
-    from importlib.metadata import version
-
     found = {name: version(name) for name in ("torch", "transformers", "peft", *packages)}
     return {"python": sys.version.split()[0], **found}

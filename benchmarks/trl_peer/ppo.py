@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from sides.turns import StepCount, Turns, peak_bytes, say, versions
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+
+from sides.steps import StepCount
+from sides.turns import Turns, peak_bytes, say, versions
 
 
 class OneUpdateATurn(TrainerCallback):

@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from sides.turns import StepCount, Turns, peak_bytes, say, versions
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
+
+from sides.steps import StepCount
+from sides.turns import Turns, peak_bytes, say, versions
 
 
 def main() -> None:

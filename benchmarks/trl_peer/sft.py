@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from sides.turns import StepCount, Turns, peak_bytes, say, versions
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
+
+from sides.steps import StepCount
+from sides.turns import Turns, peak_bytes, say, versions
 
 
 class SomeStepsATurn(TrainerCallback):
