@@ -138,7 +138,7 @@ def sample(policy: Any, prompts: Sequence[list[int]], new_tokens: int, stop_ids:
         temperature=1.0,
         top_k=0,
         top_p=1.0,
-        eos_token_id=list(stop_ids),
+        eos_token_id=list(stop_ids) or None,
         pad_token_id=pad_id,
     )
     replies = [_until_stop(row, stop_ids) for row in out[:, ids_B_P.shape[1] :].tolist()]
