@@ -5,6 +5,7 @@ Full fine-tuning is tuned too: a few steps at each of several learning rates, an
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -134,6 +135,8 @@ def _try_rates(
         last = trainer.train().curve[-1]
         shutil.rmtree(folder / f"choice-{rate:g}", ignore_errors=True)
         meter.add(flops=training_flops(get_model_info(base).parameters, last.tokens, weights_trained=True))
+        del trainer, base
+        gc.collect()  # the peak of the next one must be its own
         tried.append({"learning_rate": rate, "loss": last.loss, "steps": last.step})
         write_json(place, tried)
     return tried
