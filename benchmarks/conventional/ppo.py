@@ -154,7 +154,8 @@ def reply_logprobs(model: Any, batch: Batch) -> Tensor:
     """Return the log-probabilities of the replies' tokens, B x R, from one plain forward pass over everything."""
     logits_B_T_V = model(input_ids=batch.ids, attention_mask=batch.attention).logits
     logits_B_R_V = logits_B_T_V[torch.arange(len(batch.ids))[:, None], batch.index]
-    return rl_math.token_logprobs(logits_B_R_V, batch.tokens) * batch.mask
+    logprobs_B_R_V = torch.log_softmax(logits_B_R_V, dim=-1)
+    return logprobs_B_R_V.gather(-1, batch.tokens[..., None]).squeeze(-1) * batch.mask
 
 
 def reply_values(model: Any, batch: Batch) -> Tensor:

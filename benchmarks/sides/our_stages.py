@@ -21,6 +21,7 @@ from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.rollouts import POLICY
 from personatune.training.sft import SFTTrainer
 from personatune.training.tracking import SilentTracker
+from sides.ours import pair_tokens
 from sides.savings_work import Work, pair_accuracy
 from sides.steps import StepCount
 from sides.turns import peak_bytes
@@ -114,7 +115,7 @@ def reward(work: Work, folder: Path, sft_folder: Path) -> dict[str, Any]:
         "seconds": seconds,
         "peak_bytes": peak,
         "flops": meter.flops or parameters * (2 * (1 - top) * once + 4 * top * meter.tokens_trained),
-        "tokens": meter.tokens_trained,
+        "tokens": pair_tokens(prompts, pairs) * work.config.reward.epochs,
         "steps": steps.take(),
         "pairs": len(pairs),
         "report": {key: report[key] for key in ("score_mean", "score_scale", "check")},
@@ -142,10 +143,11 @@ def ppo(work: Work, folder: Path, sft_folder: Path, reward_folder: Path) -> dict
     with split.active(POLICY):
         judged = work.judged(split.backbone, prompts)
     updates = len(result.metrics)
+    prompt_tokens = sum(len(prompts.encode_prompt(context, config.max_new_tokens)) for context in work.contexts())
     return {
         "seconds": seconds,
         "peak_bytes": peak,
-        "flops": meter.flops or _ppo_flops(split, meter, config.epochs),
+        "flops": meter.flops or _ppo_flops(split, meter, config.epochs, prompt_tokens),
         "tokens": meter.tokens_trained,
         "steps": steps.take(),
         "updates": updates,
@@ -156,12 +158,13 @@ def ppo(work: Work, folder: Path, sft_folder: Path, reward_folder: Path) -> dict
     }
 
 
-def _ppo_flops(split: SplitModel, meter: StageMeter, epochs: int) -> float:
+def _ppo_flops(split: SplitModel, meter: StageMeter, epochs: int, prompt_tokens: int) -> float:
     """Estimate: sampling with prompts shared, the trunk once, reference, critic and reward on it, then the epochs."""
     parameters = get_model_info(split.backbone).parameters
     top = split.top_layers / split.total_layers
     sequence_tokens = meter.tokens_trained / epochs
-    forward = 2 * parameters * (meter.tokens_generated + sequence_tokens * (1 - top) + 3 * sequence_tokens * top)
+    sampled = prompt_tokens + meter.tokens_generated
+    forward = 2 * parameters * (sampled + sequence_tokens * (1 - top) + 3 * sequence_tokens * top)
     return forward + 2 * 4 * parameters * top * meter.tokens_trained
 
 

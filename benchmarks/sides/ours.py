@@ -21,7 +21,7 @@ from personatune.config import BranchConfig, LoraConfig, PPOConfig, RewardConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, Perspective, PreferencePair
 from personatune.model.backbone import load_base_model, load_tokenizer
-from personatune.model.branches import SplitModel, pad_batch
+from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat, prompt_format
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
@@ -132,13 +132,12 @@ def reward(work: dict[str, Any]) -> None:
             epochs=work["epochs"],
             batch_size=work["batch_size"],
         )
-        meter = StageMeter()
         with TemporaryDirectory() as folder:
-            RewardModelTrainer(model, config, Path(folder), meter=meter).train(chosen)
+            RewardModelTrainer(model, config, Path(folder)).train(chosen)
             turns.done(
                 optimiser_steps=steps.take(),
                 pairs=len(chosen) * work["epochs"],
-                tokens_trained=meter.tokens_trained,
+                tokens_trained=pair_tokens(prompts, chosen) * work["epochs"],
             )
     _goodbye()
 
@@ -147,13 +146,19 @@ def _reward_loss(model: RewardModel, pairs: Sequence[PreferencePair], weights: S
     """Return the Bradley-Terry loss of a batch under a given head, and put the head back."""
     head = model.split.heads[BRANCH].weight
     before = head.detach().clone()
+    contexts = [pair.context for pair in pairs]
     with torch.no_grad():
         head.copy_(torch.tensor(weights)[None])
-        sequences = [model.encode(pair.context, pair.chosen) for pair in pairs]
-        sequences += [model.encode(pair.context, pair.rejected) for pair in pairs]
-        scores = model.score_trunk(model.split.trunk(*pad_batch(sequences, model.prompts.pad_id, model.split.device)))
+        chosen = torch.tensor(model.score(contexts, [pair.chosen for pair in pairs]))
+        rejected = torch.tensor(model.score(contexts, [pair.rejected for pair in pairs]))
         head.copy_(before)
-        return float(bradley_terry_loss(scores[: len(pairs)], scores[len(pairs) :]))
+        return float(bradley_terry_loss(chosen, rejected))
+
+
+def pair_tokens(prompts: PromptFormat, pairs: Sequence[PreferencePair]) -> int:
+    """Return the tokens of both replies of all pairs, each with its context, as a plain trainer would read them."""
+    replies = [(pair.context, prompts.encode_reply(text)) for pair in pairs for text in (pair.chosen, pair.rejected)]
+    return sum(len(prompts.encode_prompt(context, len(reply))) + len(reply) for context, reply in replies)
 
 
 def sft(work: dict[str, Any]) -> None:
