@@ -71,7 +71,7 @@ def settings_of(size: str, data: str, model: str, batch: int, overrides: list[st
     chosen = _SIZES[size]
     own = [
         "sft.other_turn_weight=1.0",  # the held-out loss counts every own turn alike, so training does too
-        "sft.epochs=3", "sft.evaluations=24", "sft.patience=24", "sft.samples=0",
+        "sft.epochs=2", "sft.evaluations=16", "sft.patience=16", "sft.samples=0",
         f"sft.validation_dialogues={chosen['held_out_dialogues']}",
         f"ppo.updates={chosen['updates']}", f"ppo.prompts_per_update={chosen['prompts_per_update']}",
         "ppo.replies_per_prompt=4", "ppo.epochs=2", "ppo.minibatch_size=8",
