@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint slow bench clean
+.PHONY: help install demo test lint slow bench trl clean
 
 # The first interpreter that pyproject.toml allows; `make PYTHON=python3.12 ...` chooses another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
@@ -46,8 +46,11 @@ bench: $(STAMPS)/dev ## run every script in benchmarks/
 	[ -e "$${scripts[0]}" ] || { echo "benchmarks/ holds no script"; exit 1; }; \
 	for script in "$${scripts[@]}"; do echo "== $$script"; $(BIN)/python "$$script"; done
 
+trl: $(STAMPS)/core ## make .venv-trl, the environment of the benchmarks against TRL (1.5 GB; they make it themselves too)
+	$(BIN)/python benchmarks/trl_peer/environment.py
+
 clean: ## remove .venv and caches; runs/ stays, it holds your results
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:

@@ -148,7 +148,9 @@ class EvaluationConfig(Section):
 class CompareConfig(Section):
     """LoRA against full fine-tuning on the same data to the same held-out loss."""
 
-    full_learning_rate: Rate = 5e-5
+    full_learning_rate: Rate | None = None  # None: the best of ``full_learning_rates``
+    full_learning_rates: Annotated[list[Rate], Field(min_length=1)] = [1e-5, 3e-5, 1e-4]
+    choice_steps: Positive = 6  # steps tried at each rate, the best held-out loss chooses; not counted in its time
     target_evaluation: Positive | None = None  # which of SFT's held-out evaluations sets the target; None: the best one
     max_steps_ratio: Annotated[float, Field(gt=0)] = 2.0  # full fine-tuning may take this many times LoRA's steps
 

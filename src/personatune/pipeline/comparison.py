@@ -1,7 +1,12 @@
-"""LoRA against conventional full fine-tuning: same data, same order, same batches, to the same held-out loss."""
+"""LoRA against conventional full fine-tuning: same data, same order, same batches, to the same held-out loss.
+
+Full fine-tuning is tuned too: a few steps at each of several learning rates, and the best held-out loss chooses.
+"""
 
 from __future__ import annotations
 
+import gc
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,15 +39,18 @@ def compare_fine_tuning(
 
     Returns:
         What ``comparison.json`` holds: ``target_loss``, ``lora`` and ``full`` (wall_seconds, peak_memory_bytes, money,
-        reached, loss, steps, tokens, flops), ``savings`` (time_saved, cost_saved, memory_saved or None) and ``why``.
+        reached, loss, steps, tokens, flops), ``savings`` (time_saved, cost_saved, memory_saved or None), ``why``,
+        ``full_learning_rate``, ``choice`` (learning_rate, loss, steps of each rate that was tried) and ``note``.
     """
     config = run.config
     curve = [HeldOutPoint(**point) for point in read_json(run.directory / "sft" / "summary.json")["curve"]]
     target = _target(curve, config.compare.target_evaluation)
     data = PreparedData.load(run.folder("prepare"))
+    choice = _try_rates(run, folder, data, meter, progress)
+    rate = config.compare.full_learning_rate or min(choice, key=lambda row: row["loss"])["learning_rate"]
     settings = config.sft.model_copy(
         update={
-            "learning_rate": config.compare.full_learning_rate,
+            "learning_rate": rate,
             "max_steps": max(1, round(target.step * config.compare.max_steps_ratio)),
             "epochs": config.sft.epochs * max(1, round(config.compare.max_steps_ratio)),
             "evaluations": max(1, round(config.sft.evaluations * config.compare.max_steps_ratio)),
@@ -79,11 +87,63 @@ def compare_fine_tuning(
         "full": _side(replace(full, money=savings.conventional.money), result.curve[-1], reached),
         "savings": known if reached else unknown,
         "why": None if reached else _not_reached(result, target),
-        "full_learning_rate": settings.learning_rate,
+        "full_learning_rate": rate,
+        "choice": choice,
+        "note": _note(rate, choice),
         "curves": {"lora": [asdict(point) for point in curve], "full": [asdict(point) for point in result.curve]},
     }
     write_json(folder / "comparison.json", comparison)
     return comparison
+
+
+def _try_rates(
+    run: Run, folder: Path, data: PreparedData, meter: StageMeter, progress: Progress
+) -> list[dict[str, float]]:
+    """Train a fresh base model for a few steps at each learning rate; nothing where one was set.
+
+    A rate that was tried before an interrupt is not tried again. Each has warm-up and decay of its own within its
+    steps, as the whole training has.
+    """
+    config = run.config
+    if config.compare.full_learning_rate is not None:
+        return []
+    place = folder / "choice.json"
+    tried: list[dict[str, float]] = read_json(place) if place.is_file() else []
+    for rate in config.compare.full_learning_rates[len(tried) :]:
+        settings = config.sft.model_copy(
+            update={"learning_rate": rate, "max_steps": config.compare.choice_steps, "evaluations": 1, "samples": 0}
+        )
+        base = load_base(config)
+        trainer = SFTTrainer(
+            base,
+            load_prompts(config),
+            data.train,
+            data.validation,
+            settings,
+            None,
+            folder / f"choice-{rate:g}",
+            seed=config.seed,
+            progress=progress,
+            meter=meter,
+        )
+        last = trainer.train().curve[-1]
+        shutil.rmtree(folder / f"choice-{rate:g}", ignore_errors=True)
+        meter.add(flops=training_flops(get_model_info(base).parameters, last.tokens, weights_trained=True))
+        del trainer, base
+        gc.collect()  # the peak of the next one must be its own
+        tried.append({"learning_rate": rate, "loss": last.loss, "steps": last.step})
+        write_json(place, tried)
+    return tried
+
+
+def _note(rate: float, choice: list[dict[str, float]]) -> str:
+    if not choice:
+        return f"Full fine-tuning at a learning rate of {rate:g}, which was set."
+    tried = ", ".join(f"{row['learning_rate']:g} (held-out loss {row['loss']:.3f})" for row in choice)
+    return (
+        f"Full fine-tuning at a learning rate of {rate:g}, the best after {choice[0]['steps']:g} steps of {tried}; "
+        "that search is not counted in its time."
+    )
 
 
 def _target(curve: list[HeldOutPoint], evaluation: int | None) -> HeldOutPoint:

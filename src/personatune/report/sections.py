@@ -137,7 +137,7 @@ def comparison_table(report: Mapping[str, Any]) -> Table:
             rows.append((_words(key), "", "", "not measured" if value is None else value_text(value, "share")))
     target = comparison.get("target_loss")
     note = None if target is None else f"Target: a held-out loss of {value_text(target)}. A negative share was lost."
-    note = " ".join(text for text in (note, comparison.get("why")) if text) or None
+    note = " ".join(text for text in (note, comparison.get("note"), comparison.get("why")) if text) or None
     return Table(title, ("", "LoRA", "full fine-tuning", "saved"), rows, note=note)
 
 
