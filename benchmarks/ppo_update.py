@@ -3,9 +3,10 @@
     python benchmarks/ppo_update.py [--layers 4 8 10 15 30] [--rounds 5] [--plain] [--profile]
 
 Every number of branch layers takes turns with the others; a line shows medians over the rounds after a small update
-that warms up. ``cpu`` is processor time, which other programs on the machine disturb less than the clock. ``--plain``
-adds the layout that reads a prompt once for every reply; ``--profile`` prints the operators of one update instead. The
-last line is a JSON object. Peak memory is of the whole process: run one number of layers alone to compare it.
+that warms up. Phases and their sum, ``cpu``, are processor time of all threads, which other programs on the machine
+disturb less than the clock; ``update`` is what the clock says. ``--plain`` adds the layout that reads a prompt once for
+every reply; ``--profile`` prints the operators of one update instead. The last line is a JSON object. Peak memory is of
+the whole process: run one number of layers alone to compare it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from personatune.training.ppo_update import PPOUpdate
 from personatune.training.reward import BRANCH, RewardModel
 
 PHASES = ("sampling", "trunk", "reading", "epochs")
-COLUMNS = (*PHASES, "update", "cpu")
+COLUMNS = (*PHASES, "cpu", "update")
 
 
 class FixedLength:
@@ -67,15 +68,15 @@ def contexts(count: int) -> list[Context]:
 
 @contextmanager
 def timed(spent: dict[str, float], module: Any, name: str, phase: str) -> Iterator[None]:
-    """Add what a function of a module takes to a phase."""
+    """Add the processor time that a function of a module takes to a phase."""
     plain = getattr(module, name)
 
     def measured(*args: Any, **options: Any) -> Any:
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             return plain(*args, **options)
         finally:
-            spent[phase] += time.perf_counter() - begin
+            spent[phase] += time.process_time() - begin
 
     setattr(module, name, measured)
     try:
@@ -102,7 +103,7 @@ def build(model: str, layers: int, options: argparse.Namespace, *, shared: bool)
 
 
 def one_update(update: PPOUpdate, number: int, prompts: int) -> dict[str, float]:
-    """Return the seconds of each phase of one update, and of all."""
+    """Return the processor seconds of each phase of one update and of all, and the seconds on the clock."""
     spent = dict.fromkeys(PHASES, 0.0)
     begin, cpu = time.perf_counter(), time.process_time()
     with (

