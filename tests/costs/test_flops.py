@@ -25,7 +25,7 @@ def a_dialogue(length: int, asked: int) -> EncodedDialogue:
 
 def counted(model: torch.nn.Module, batch: list[EncodedDialogue], *, backward: bool) -> int:
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
-        sums = dialogue_losses(model, batch, 0)  # type: ignore[arg-type]
+        sums = dialogue_losses(model, batch, 0)
         if backward:
             torch.stack([row.weighted for row in sums]).sum().backward()
     return counter.get_total_flops()

@@ -30,7 +30,7 @@ def encoded(tiny: TinyModels, dialogues: type[HandMadeDialogues], count: int = 8
 
 def after_a_step(
     tiny: TinyModels, batch: list[EncodedDialogue], *, lora: bool = True, dtype: Any = None, **changes: Any
-):  # type: ignore[no-untyped-def]
+):
     """Return the loss, the trained weights and the step after one optimiser step."""
     base = tiny.model(spread=0.1).to(dtype or torch.float32)
     model: Any = LoRAWrapper(base, LoraConfig(rank=4, alpha=8)).model if lora else base.requires_grad_(True)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 COMPILE_FLOPS = 20e12
 """Work from which on `auto` compiles.
 
-Compiling a layer takes about 25 seconds of a slow core, once for a kind of model; it saves about a fifth of a step. At
-the 100 GFLOP/s that two cores reach it has earned itself back after 1e13 operations; twice that leaves a gain. A rule
-of planned work and not of a stopwatch, so that the same command always trains the same weights.
+Compiling took 27 seconds on two cores and then saved a sixth of a step at 75 GFLOP/s (docs/performance.md): it has
+earned itself back after 1.2e13 operations, and this leaves a gain. A rule of planned work and not of a stopwatch, so
+that the same command always trains the same weights.
 """
 
 

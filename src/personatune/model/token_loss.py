@@ -19,7 +19,7 @@ def token_nll(hidden_N_H: Tensor, head: nn.Module, targets_N: Tensor) -> Tensor:
     trained itself takes the plain way.
     """
     if _frozen_linear(head):
-        return cast(Tensor, _FrozenHeadLoss.apply(hidden_N_H, head.weight, head.bias, targets_N))
+        return cast(Tensor, cast(Any, _FrozenHeadLoss).apply(hidden_N_H, head.weight, head.bias, targets_N))
     return nn.functional.cross_entropy(head(hidden_N_H).float(), targets_N, reduction="none")
 
 
