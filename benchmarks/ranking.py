@@ -136,8 +136,9 @@ def measure(source: str, tasks: list[RankingTask], plain: int) -> dict[str, Any]
     peak = measure_matmul_peak()
     total = sum(seconds["personatune"])
     print(
-        f"{tokens / len(tasks):.0f} tokens and {flops / len(tasks) / 1e9:.0f} GFLOP a record; {flops / total / 1e9:.0f} "
-        f"GFLOP/s, {flops / total / peak:.0%} of the matmul peak of {peak / 1e9:.0f}; at the peak "
+        f"{tokens / len(tasks):.0f} tokens and {flops / len(tasks) / 1e9:.0f} GFLOP a record; "
+        f"{flops / total / 1e9:.0f} GFLOP/s, {flops / total / peak:.0%} of the matmul peak of {peak / 1e9:.0f}; "
+        "at the peak "
         f"{peak * len(tasks) / flops:.2f} records/s   target {TARGET}"
     )
     return {
@@ -160,7 +161,8 @@ def _work(model: transformers.PreTrainedModel, prompts: PromptFormat, tasks: lis
         replies = {tuple(prompts.encode_reply(text)) for text in task.candidates}
         prompt = prompts.encode_prompt(task.context, reserve=max(map(len, replies)))
         inner = len({reply[:length] for reply in replies for length in range(1, len(reply))})
-        read = len(prompt) - len(os.path.commonprefix([before, prompt])) + inner
+        same = next((at for at, (old, new) in enumerate(zip(before, prompt, strict=False)) if old != new), 0)
+        read = len(prompt) - same + inner
         flops += 2.0 * layers * read + 2.0 * head * (inner + 1)
         tokens += read
         before = prompt

@@ -35,4 +35,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False  # another C library, as musl
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _AT_ONCE))
-    return all([mallopt(name, value) == 1 for name, value in settings])  # each one, also after a failure
+    taken = [mallopt(name, value) == 1 for name, value in settings]
+    return all(taken)

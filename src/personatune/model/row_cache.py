@@ -42,20 +42,24 @@ class RowCache:
         self.lengths = [0] * rows
 
     @torch.inference_mode()
-    def extend(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Encode further tokens of every row, one or more each; returns the hidden state of each row's last, R × H."""
-        self._make_room(max(length + len(new) for length, new in zip(self.lengths, tokens, strict=True)))
+    def extend(self, tokens: Sequence[Sequence[int]], rows: Sequence[int] | None = None) -> Tensor:
+        """Encode further tokens, one or more each, of these rows (all, if none are named).
+
+        Returns the hidden state of each one's last token, R × H.
+        """
+        rows = range(len(self.lengths)) if rows is None else rows
+        self._make_room(max(self.lengths[row] + len(new) for row, new in zip(rows, tokens, strict=True)))
         hidden: list[Tensor] = []
-        for rows in _packed(tokens):
+        for batch in _packed(tokens):
             spans: list[_Span] = []
             ends: list[int] = []
-            for row in rows:
-                spans += self._causal_spans(row, ends[-1] if ends else 0, len(tokens[row]))
+            for index in batch:
+                spans += self._causal_spans(rows[index], ends[-1] if ends else 0, len(tokens[index]))
                 ends.append(spans[-1].end)
             last = torch.tensor(ends) - 1
-            hidden.append(self._run(spans, [token for row in rows for token in tokens[row]], None, last))
-            for row in rows:
-                self.lengths[row] += len(tokens[row])
+            hidden.append(self._run(spans, [token for index in batch for token in tokens[index]], None, last))
+            for index in batch:
+                self.lengths[rows[index]] += len(tokens[index])
         return torch.cat(hidden)
 
     @torch.inference_mode()
@@ -91,11 +95,13 @@ class RowCache:
         behind = torch.arange(width) > positions[:, None]
         mask[slots, 0, 0] = torch.zeros(len(rows), width).masked_fill_(behind, -torch.inf)
         whole = slots.tolist() == list(range(used))
+        kv_heads, room = self._buffers[0][0].shape[1:3]  # a buffer is rows x heads x slots lines of D numbers
+        lines = ((slots[:, None] * kv_heads + torch.arange(kv_heads)) * room + positions[:, None]).flatten()
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._buffers[layer]
-            keys[slots, :, positions] = k.permute(2, 0, 1)
-            values[slots, :, positions] = v.permute(2, 0, 1)
+            for buffer, new in ((keys, k), (values, v)):
+                buffer.view(-1, buffer.shape[-1]).index_copy_(0, lines, new.permute(2, 0, 1).flatten(0, 1))
             queries = self._queries(q)
             if not whole:
                 spread = queries.new_zeros(used, *queries.shape[1:])
@@ -260,15 +266,15 @@ class SharedPromptCache:
 def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return attention, and the logarithm of the sum over what was attended to, by which two parts are weighted.
 
-    The kernel is called by its name: `scaled_dot_product_attention` takes the slow way, with copies of all keys, where one
-    line of a mask holds for all queries of a row.
+    The kernel is called by its name: `scaled_dot_product_attention` takes the slow way, with copies of all keys, where
+    one line of a mask holds for all queries of a row.
     """
     result, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask)
     return result, weight
 
 
 def _packed(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return rows in order, cut into batches of few tokens."""
+    """Return the indices of token lists in order, cut into batches of few tokens."""
     batches: list[list[int]] = []
     count = 0
     for row, new in enumerate(tokens):
