@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 import transformers
 
+from personatune.allocator import keep_freed_memory
 from personatune.dialogue import Context, Turn
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.generation import Sampling, generate_replies
@@ -104,6 +105,8 @@ def own_side(model: Any, prompts: list[list[int]], replies: int) -> Sample:
 
 def side(name: str, source: str, prompts: list[list[int]], replies: int, pipe: Connection) -> None:
     """Serve rounds in a process of its own: a seed comes in, seconds, tokens and peak bytes go out; None ends it."""
+    if name == "personatune":
+        keep_freed_memory()
     model = load_base_model(source)
     loaded = _peak_bytes()
     sample = (generate_side if name == "generate" else own_side)(model, prompts, replies)

@@ -14,7 +14,19 @@ import personatune
 
 PACKAGE = Path(personatune.__file__).parent
 
-GROUND = {"dialogue", "config", "configs", "errors", "storage", "progress", "words", "lexicon", "intervals", "costs"}
+GROUND = {
+    "allocator",
+    "config",
+    "configs",
+    "costs",
+    "dialogue",
+    "errors",
+    "intervals",
+    "lexicon",
+    "progress",
+    "storage",
+    "words",
+}
 MIDDLE = {"data", "model", "judging"}
 UPPER = {"training", "evaluation", "chat", "export"}
 """Every other area (report, doctor, pipeline, cli, ...) is the top floor: it may use all, and nobody below uses it."""

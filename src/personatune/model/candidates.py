@@ -111,8 +111,8 @@ class CandidateScorer:
         self._kept_row.lengths = [kept]
         new = prompt[kept:]
         tokens = [*new, *(tree.tokens[node] for node in tree.inner)]
-        depths = [*range(len(new)), *(len(new) + tree.depths[node] for node in tree.inner)]
-        hidden_T_H = self._kept_row.read_tree(0, tokens, depths, torch.from_numpy(tree.mask(kept, len(new))))
+        depths = [tree.depths[node] for node in tree.inner]
+        hidden_T_H = self._kept_row.read_tree(0, tokens, depths, torch.from_numpy(tree.mask(0, 0)))
         self._kept_prompt = prompt
         return hidden_T_H[len(new) - 1 :]
 

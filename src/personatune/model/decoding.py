@@ -90,8 +90,7 @@ class _Rows:
         self.logits = lean.logits
 
     def begin(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        cache, new = self._kept.continue_rows(prompts, self._lean)
-        return cache.extend(new)
+        return self._kept.extend(prompts, self._lean)
 
     def step(self, rows: list[int], tokens: list[int]) -> Tensor:
         return self._kept.step(rows, tokens)

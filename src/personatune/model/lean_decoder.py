@@ -74,6 +74,7 @@ class LeanDecoder:
         self.head_width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.window: float = getattr(config, "sliding_window", None) or float("inf")
         self._eps = config.rms_norm_eps
+        self._averaging = torch.full((config.hidden_size,), 1 / config.hidden_size)
         self._layers: list[_Layer] = []
         self._head: tuple[tuple[Any, ...], Callable[[Tensor], Tensor]] | None = None
         self.refresh(model)
@@ -134,7 +135,8 @@ class LeanDecoder:
         return self._head[1](hidden_N_H)
 
     def _normed(self, x_H_N: Tensor, weight: Tensor) -> Tensor:
-        scale = torch.mul(x_H_N, x_H_N).mean(dim=0).add_(self._eps).rsqrt_()
+        # as a product: sums along the columns of few tokens take ten times as long
+        scale = torch.mv(torch.mul(x_H_N, x_H_N).t(), self._averaging).add_(self._eps).rsqrt_()
         return (x_H_N * scale).mul_(weight[:, None])
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from personatune.model.lean_decoder import LeanDecoder
 
 _ROOM = 128  # slots that are made room for at once
 _PACKED = 512  # tokens encoded together: as fast as more, and what lies between the layers stays in the CPU's cache
+_SPAN = 128  # tokens of one row whose attention is one call
 _SPARSE = 0.75  # share of rows still going below which finished ones are moved out of the way
 
 
@@ -42,35 +42,46 @@ class RowCache:
         self.lengths = [0] * rows
 
     @torch.inference_mode()
-    def extend(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Encode further tokens of every row, one or more each; returns the hidden state of each row's last, R × H."""
-        self._make_room(max(length + len(new) for length, new in zip(self.lengths, tokens, strict=True)))
+    def extend(self, tokens: Sequence[Sequence[int]], rows: Sequence[int] | None = None) -> Tensor:
+        """Encode further tokens, one or more each, of these rows (all, if none are named).
+
+        Returns the hidden state of each one's last token, R × H.
+        """
+        rows = range(len(self.lengths)) if rows is None else rows
+        self._make_room(max(self.lengths[row] + len(new) for row, new in zip(rows, tokens, strict=True)))
         hidden: list[Tensor] = []
-        for rows in _packed(tokens):
-            spans, begin = [], 0
-            for row in rows:
-                end, start = begin + len(tokens[row]), self.lengths[row]
-                spans.append(_Span(self._slots[row], begin, end, start, self._causal(end - begin, start)))
-                begin = end
-            last = torch.tensor([span.end - 1 for span in spans])
-            hidden.append(self._run(spans, [token for row in rows for token in tokens[row]], None, last))
-            for row in rows:
-                self.lengths[row] += len(tokens[row])
+        for batch in _packed(tokens):
+            spans: list[_Span] = []
+            ends: list[int] = []
+            for index in batch:
+                spans += self._causal_spans(rows[index], ends[-1] if ends else 0, len(tokens[index]))
+                ends.append(spans[-1].end)
+            last = torch.tensor(ends) - 1
+            hidden.append(self._run(spans, [token for index in batch for token in tokens[index]], None, last))
+            for index in batch:
+                self.lengths[rows[index]] += len(tokens[index])
         return torch.cat(hidden)
 
     @torch.inference_mode()
     def read_tree(self, row: int, tokens: Sequence[int], depths: Sequence[int], seen: Tensor) -> Tensor:
-        """Return the hidden states, N × H, of tokens that see each other as a mask says; ``lengths`` stays as it is.
+        """Return the hidden states, (N + M) × H, of N tokens in a row and a tree of M behind them.
+
+        ``lengths`` stays as it is.
 
         Args:
-            depths: N; position of each token behind the row's filled slots.
-            seen: N × (length + N), bool.
+            depths: M; position of each of the tree's tokens behind the others.
+            seen: M × M, bool: which of the tree's tokens see which.
         """
-        start = self.lengths[row]
-        self._make_room(start + len(tokens))
-        mask = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf).repeat(self._group, 1)
-        span = _Span(self._slots[row], 0, len(tokens), start, mask)
-        return self._run([span], tokens, torch.tensor(depths) + start, None)
+        start, new = self.lengths[row], len(tokens) - len(depths)
+        filled = start + new
+        self._make_room(filled + len(depths))
+        spans = self._causal_spans(row, 0, new)
+        if len(depths):
+            mask = torch.zeros(len(depths), filled + len(depths))
+            mask[:, filled:].masked_fill_(~seen, -torch.inf)
+            spans.append(_Span(self._slots[row], new, len(tokens), filled, mask.repeat(1, 1, self._group, 1)))
+        positions = torch.cat([torch.arange(start, filled), torch.tensor(depths, dtype=torch.long) + filled])
+        return self._run(spans, tokens, positions, None)
 
     @torch.inference_mode()
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
@@ -84,19 +95,19 @@ class RowCache:
         behind = torch.arange(width) > positions[:, None]
         mask[slots, 0, 0] = torch.zeros(len(rows), width).masked_fill_(behind, -torch.inf)
         whole = slots.tolist() == list(range(used))
+        kv_heads, room = self._buffers[0][0].shape[1:3]  # a buffer is rows x heads x slots lines of D numbers
+        lines = ((slots[:, None] * kv_heads + torch.arange(kv_heads)) * room + positions[:, None]).flatten()
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._buffers[layer]
-            keys[slots, :, positions] = k.permute(2, 0, 1)
-            values[slots, :, positions] = v.permute(2, 0, 1)
+            for buffer, new in ((keys, k), (values, v)):
+                buffer.view(-1, buffer.shape[-1]).index_copy_(0, lines, new.permute(2, 0, 1).flatten(0, 1))
             queries = self._queries(q)
             if not whole:
                 spread = queries.new_zeros(used, *queries.shape[1:])
                 spread[slots] = queries
                 queries = spread
-            heads = functional.scaled_dot_product_attention(
-                queries, keys[:used, :, :width], values[:used, :, :width], attn_mask=mask
-            )
+            heads, _ = _flash(queries, keys[:used, :, :width], values[:used, :, :width], mask)
             return (heads if whole else heads[slots]).flatten(1).t()
 
         hidden = self._lean.run(torch.tensor(tokens), positions, attend)
@@ -114,34 +125,44 @@ class RowCache:
         # contiguous: the attention kernel takes for granted that the last dimension is
         return q_A_D_R.permute(2, 0, 1).contiguous().view(rows, self._lean.kv_heads, self._group, width)
 
-    def _causal(self, new: int, start: int) -> Tensor:
-        mask = torch.full((new, start + new), -torch.inf).triu_(start + 1)
-        return mask.repeat(self._group, 1)
+    def _causal_spans(self, row: int, begin: int, new: int) -> list[_Span]:
+        """Return spans over ``new`` tokens of a row; short ones, so that few of the scores are masked out."""
+        spans = []
+        for first in range(0, new, _SPAN):
+            count, start = min(_SPAN, new - first), self.lengths[row] + first
+            mask = torch.full((count, start + count), -torch.inf).triu_(start + 1).repeat(1, 1, self._group, 1)
+            spans.append(_Span(self._slots[row], begin + first, begin + first + count, start, mask))
+        return spans
 
     def _run(self, spans: list[_Span], tokens: Sequence[int], positions: Tensor | None, last: Tensor | None) -> Tensor:
         if positions is None:
             positions = torch.cat([torch.arange(one.start, one.start + one.end - one.begin) for one in spans])
         kv_heads, group, width = self._lean.kv_heads, self._group, self._lean.head_width
+        wanted = set() if last is None else set(last.tolist())
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._buffers[layer]
             short = last is not None and layer + 1 == self._lean.layers
             q_K_G_N_D = q.view(kv_heads, group, width, -1).transpose(2, 3).contiguous()
             k_K_N_D, v_K_N_D = k.transpose(1, 2).contiguous(), v.transpose(1, 2).contiguous()
-            heads = q.new_empty(kv_heads, group, width, len(spans) if short else q.shape[-1])
-            for number, one in enumerate(spans):
+            heads = q.new_empty(kv_heads, group, width, len(wanted) if short else q.shape[-1])
+            column = 0
+            for one in spans:
                 stop = one.start + one.end - one.begin
                 keys[one.slot, :, one.start : stop] = k_K_N_D[:, one.begin : one.end]
                 values[one.slot, :, one.start : stop] = v_K_N_D[:, one.begin : one.end]
+                if short and one.end - 1 not in wanted:
+                    continue
                 begin, mask = (one.end - 1, None) if short else (one.begin, one.mask)
-                result = functional.scaled_dot_product_attention(
+                result, _ = _flash(
                     q_K_G_N_D[:, :, begin : one.end].reshape(1, kv_heads, -1, width),
                     keys[one.slot : one.slot + 1, :, :stop],
                     values[one.slot : one.slot + 1, :, :stop],
-                    attn_mask=mask,
-                ).view(kv_heads, group, -1, width)
-                columns = slice(number, number + 1) if short else slice(one.begin, one.end)
-                heads[..., columns] = result.transpose(2, 3)
+                    mask,
+                )
+                result = result.view(kv_heads, group, -1, width)
+                heads[..., column : column + result.shape[2]] = result.transpose(2, 3)
+                column += result.shape[2]
             return heads.view(kv_heads * group * width, -1)
 
         return self._lean.run(torch.tensor(tokens), positions, attend, last)
@@ -243,13 +264,17 @@ class SharedPromptCache:
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return attention, and the logarithm of the sum over what was attended to, by which two parts are weighted."""
+    """Return attention, and the logarithm of the sum over what was attended to, by which two parts are weighted.
+
+    The kernel is called by its name: `scaled_dot_product_attention` takes the slow way, with copies of all keys, where
+    one line of a mask holds for all queries of a row.
+    """
     result, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask)
     return result, weight
 
 
 def _packed(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return rows in order, cut into batches of few tokens."""
+    """Return the indices of token lists in order, cut into batches of few tokens."""
     batches: list[list[int]] = []
     count = 0
     for row, new in enumerate(tokens):
