@@ -79,7 +79,7 @@ def sft(work: Work, folder: Path, target_loss: float) -> dict[str, Any]:
         "seconds": seconds,
         "seconds_by_the_trainer": last.seconds,
         "peak_bytes": peak,
-        "flops": training_flops(info.parameters, last.tokens, weights_trained=False),
+        "flops": meter.flops or training_flops(info.parameters, last.tokens, weights_trained=False),
         "tokens": last.tokens,
         "steps": steps.take(),
         "reached": last.loss <= target_loss,
