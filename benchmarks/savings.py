@@ -15,7 +15,7 @@ Each stage is a fresh process, so its peak is its own. Held-out evaluations, jud
 compiling does. Money is hours x the price of the cheapest machine that holds the stage's peak; storage is listed
 apart, since a month of a stored model would outweigh these short runs. Finished stages are kept under ``--out``: the
 same command goes on where it stopped. The last line is one JSON object with ``stages`` and ``pipeline``.
-``--quick`` has a quarter of the dialogues, one PPO update of eight replies, and chooses the learning rate after a third
+``--quick`` has a fifth of the dialogues, one PPO update of eight replies, and chooses the learning rate after a third
 of the epoch.
 """
 
@@ -41,9 +41,9 @@ from sides.turns import versions
 RATES = (1e-5, 3e-5, 1e-4)
 STAGES = ("sft", "reward", "ppo")
 _SIZES = {
-    "full": {"dialogues": 96, "held_out_dialogues": 24, "pairs": 48, "test_pairs": 60, "updates": 4,
+    "full": {"dialogues": 80, "held_out_dialogues": 20, "evaluations": 16, "pairs": 48, "test_pairs": 60, "updates": 4,
              "prompts_per_update": 4, "judge_personas": 16, "choice_share": 1.0},
-    "quick": {"dialogues": 24, "held_out_dialogues": 8, "pairs": 16, "test_pairs": 24, "updates": 1,
+    "quick": {"dialogues": 16, "held_out_dialogues": 6, "evaluations": 8, "pairs": 8, "test_pairs": 24, "updates": 1,
               "prompts_per_update": 2, "judge_personas": 8, "choice_share": 0.34},
 }  # fmt: skip
 
@@ -71,7 +71,7 @@ def settings_of(size: str, data: str, model: str, batch: int, overrides: list[st
     chosen = _SIZES[size]
     own = [
         "sft.other_turn_weight=1.0",  # the held-out loss counts every own turn alike, so training does too
-        "sft.epochs=2", "sft.evaluations=16", "sft.patience=16", "sft.samples=0",
+        "sft.epochs=2", f"sft.evaluations={chosen['evaluations']}", "sft.patience=16", "sft.samples=0",
         f"sft.validation_dialogues={chosen['held_out_dialogues']}",
         f"ppo.updates={chosen['updates']}", f"ppo.prompts_per_update={chosen['prompts_per_update']}",
         "ppo.replies_per_prompt=4", "ppo.epochs=2", "ppo.minibatch_size=8",

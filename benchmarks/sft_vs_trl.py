@@ -1,6 +1,6 @@
 """SFT, tokens a second at the same losses: personatune against TRL 1.12's SFTTrainer, both with LoRA on all layers.
 
-    python benchmarks/sft_vs_trl.py [--quick] [--rounds 5] [--steps 8] [--batch-size 2] [--model embedded]
+    python benchmarks/sft_vs_trl.py [--quick] [--rounds 5] [--steps 8] [--batch-size 2] [--set compile=on]
 
 Both sides begin with the same untrained adapter and see the same batches, token for token, at the same learning rates;
 their losses are held to each other step by step. A turn is some steps. The first turn is not counted; where our side
@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import yaml
 
 from personatune.model.backbone import locate
 from sides.ours import load_prompts, sft_plan
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2, help="dialogues")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--data", default=default_source())
+    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="sft setting of our side")
     options = parser.parse_args()
     rounds = options.rounds or (2 if options.quick else 5)
     work = {
@@ -47,6 +50,7 @@ def main() -> None:
         "rank": 16,
         "alpha": 32,
         "learning_rate": 5e-4,
+        "sft": {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in options.set)},
     }
     needed = work["rounds"] * work["steps_per_turn"] * work["batch_size"]
     views = read_perspectives(options.data, max_turns=24).train[:needed]
@@ -81,7 +85,7 @@ def measure(work: dict[str, Any], rounds: int) -> dict[str, Any]:
         )
         print(f"{label:15} {speed[name]:8.1f} tokens/s   {side['end']['peak_bytes'] / 2**30:6.2f} GiB peak   "
               f"last loss {losses['last'][name]:.4f}   first turn {side['turns'][0]['seconds']:.1f} s")  # fmt: skip
-    settings = {key: work[key] for key in ("steps_per_turn", "batch_size", "rank", "alpha", "learning_rate")}
+    settings = {key: work[key] for key in ("steps_per_turn", "batch_size", "rank", "alpha", "learning_rate", "sft")}
     return {
         **summary(found["peer"], found["ours"]),
         "tokens_per_second": {name: round(value, 1) for name, value in speed.items()},

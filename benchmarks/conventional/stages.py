@@ -12,13 +12,12 @@ from transformers import AutoModelForCausalLM
 from conventional.ppo import Models, train_ppo
 from conventional.reward import load_scorer, score_all, train_reward
 from conventional.sft import fine_tune
-from personatune.costs.flops import training_flops
 from personatune.dialogue import Context
 from personatune.model.backbone import get_model_info, locate
 from personatune.model.prompts import PromptFormat
 from personatune.storage import read_json
 from personatune.training.sft import held_out_loss
-from sides.savings_work import Work, pair_accuracy
+from sides.savings_work import FORWARD, TRAINED, Work, pair_accuracy
 from sides.turns import peak_bytes
 
 
@@ -39,7 +38,7 @@ def sft(work: Work, folder: Path, learning_rate: float, *, share: float = 1.0) -
     return {
         "seconds": trained.seconds,
         "peak_bytes": peak,
-        "flops": training_flops(get_model_info(model).parameters, trained.tokens, weights_trained=True),
+        "flops": TRAINED * get_model_info(model).parameters * trained.tokens,
         "tokens": trained.tokens,
         "steps": trained.steps,
         "learning_rate": learning_rate,
@@ -73,7 +72,7 @@ def reward(work: Work, folder: Path, sft_folder: Path) -> dict[str, Any]:
     return {
         "seconds": trained.seconds,
         "peak_bytes": peak,
-        "flops": training_flops(get_model_info(model).parameters, trained.tokens, weights_trained=True),
+        "flops": TRAINED * get_model_info(model).parameters * trained.tokens,
         "tokens": trained.tokens,
         "steps": trained.steps,
         "pairs": len(pairs),
@@ -123,7 +122,7 @@ def ppo(work: Work, folder: Path, sft_folder: Path, reward_folder: Path) -> dict
     return {
         "seconds": seconds,
         "peak_bytes": peak,
-        "flops": 2.0 * parameters * passes + training_flops(parameters, trained, weights_trained=True),
+        "flops": parameters * (FORWARD * passes + TRAINED * trained),
         "tokens": run.sequence_tokens * config.epochs,
         "steps": run.steps,
         "updates": len(run.metrics),

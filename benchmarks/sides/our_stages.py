@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from personatune.costs.flops import training_flops
 from personatune.costs.meter import StageMeter
 from personatune.model.backbone import get_model_info, load_base_model
 from personatune.model.branches import SplitModel
@@ -22,7 +21,7 @@ from personatune.training.rollouts import POLICY
 from personatune.training.sft import SFTTrainer
 from personatune.training.tracking import SilentTracker
 from sides.ours import pair_tokens
-from sides.savings_work import Work, pair_accuracy
+from sides.savings_work import FORWARD, FROZEN, Work, pair_accuracy
 from sides.steps import StepCount
 from sides.turns import peak_bytes
 
@@ -79,7 +78,7 @@ def sft(work: Work, folder: Path, target_loss: float) -> dict[str, Any]:
         "seconds": seconds,
         "seconds_by_the_trainer": last.seconds,
         "peak_bytes": peak,
-        "flops": training_flops(info.parameters, last.tokens, weights_trained=False),
+        "flops": meter.flops or FROZEN * info.parameters * last.tokens,
         "tokens": last.tokens,
         "steps": steps.take(),
         "reached": last.loss <= target_loss,
@@ -114,7 +113,7 @@ def reward(work: Work, folder: Path, sft_folder: Path) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "peak_bytes": peak,
-        "flops": meter.flops or parameters * (2 * (1 - top) * once + 4 * top * meter.tokens_trained),
+        "flops": meter.flops or parameters * (FORWARD * (1 - top) * once + FROZEN * top * meter.tokens_trained),
         "tokens": pair_tokens(prompts, pairs) * work.config.reward.epochs,
         "steps": steps.take(),
         "pairs": len(pairs),
@@ -164,8 +163,8 @@ def _ppo_flops(split: SplitModel, meter: StageMeter, epochs: int, prompt_tokens:
     top = split.top_layers / split.total_layers
     sequence_tokens = meter.tokens_trained / epochs
     sampled = prompt_tokens + meter.tokens_generated
-    forward = 2 * parameters * (sampled + sequence_tokens * (1 - top) + 3 * sequence_tokens * top)
-    return forward + 2 * 4 * parameters * top * meter.tokens_trained
+    forward = sampled + sequence_tokens * (1 - top) + 3 * sequence_tokens * top
+    return parameters * (FORWARD * forward + 2 * FROZEN * top * meter.tokens_trained)
 
 
 def _merged(work: Work, sft_folder: Path) -> Any:

@@ -188,6 +188,7 @@ def sft_trainer(
         evaluations=1,
         samples=0,
         validation_dialogues=1,
+        **work["sft"],
     )
     return SFTTrainer(
         load_base_model(work["model"]),

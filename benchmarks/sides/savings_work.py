@@ -20,6 +20,10 @@ from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.sft import encode_dialogues
 from sides.real_data import pairs_from, read_perspectives
 
+FORWARD, FROZEN, TRAINED = 2.0, 4.0, 6.0
+"""Operations for each weight and token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1): a forward pass, training
+through a weight that stays as it is, and training that changes it."""
+
 
 @dataclass(frozen=True)
 class Work:

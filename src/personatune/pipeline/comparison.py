@@ -113,9 +113,8 @@ def _try_rates(
         settings = config.sft.model_copy(
             update={"learning_rate": rate, "max_steps": config.compare.choice_steps, "evaluations": 1, "samples": 0}
         )
-        base = load_base(config)
         trainer = SFTTrainer(
-            base,
+            load_base(config),
             load_prompts(config),
             data.train,
             data.validation,
@@ -128,8 +127,7 @@ def _try_rates(
         )
         last = trainer.train().curve[-1]
         shutil.rmtree(folder / f"choice-{rate:g}", ignore_errors=True)
-        meter.add(flops=training_flops(get_model_info(base).parameters, last.tokens, weights_trained=True))
-        del trainer, base
+        del trainer
         gc.collect()  # the peak of the next one must be its own
         tried.append({"learning_rate": rate, "loss": last.loss, "steps": last.step})
         write_json(place, tried)
