@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from personatune.dialogue import Context, Respond
+from personatune.model.draws import Draws
 from personatune.model.kept_prompts import KeptPrompts
 from personatune.model.prompts import PromptFormat
 
@@ -65,13 +66,14 @@ def generate_replies(
     sampling: Sampling,
     *,
     replies_per_prompt: int = 1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Draws | None = None,
     kept: KeptPrompts | None = None,
     said: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> list[list[Reply]]:
     """Generate replies to token prompts as one batch; returns ``replies_per_prompt`` replies for each prompt.
 
     Args:
+        generator: one for the batch, or numbers that belong to each reply (`Draws`).
         kept: what earlier turns of the same dialogues left, row for row; only what is new is encoded.
         said: for each prompt the speaker's earlier replies as tokens, for ``sampling.no_repeat_ngram``.
     """
@@ -184,7 +186,7 @@ def _decode(
     sampling: Sampling,
     *,
     replies_per_prompt: int,
-    generator: torch.Generator | None,
+    generator: torch.Generator | Draws | None,
     kept: KeptPrompts | None = None,
     said: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> Iterator[list[tuple[int, int, float]]]:
@@ -211,7 +213,7 @@ def _decode(
         if sampling.no_repeat_ngram:
             earlier = [said[row // replies_per_prompt] if said else () for row in rows.tolist()]
             allowed = _without_repeats(logits, written, earlier, sampling.no_repeat_ngram)
-        tokens = _choose(allowed, written, sampling, generator)
+        tokens = _choose(allowed, written, sampling, generator, rows)
         logprobs = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
         yield list(zip(rows.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))
         going = torch.isin(tokens, stops, invert=True)
@@ -270,8 +272,10 @@ def _without_repeats(logits: Tensor, written: Tensor, earlier: Sequence[Sequence
     return allowed
 
 
-def _choose(logits: Tensor, written: Tensor, sampling: Sampling, generator: torch.Generator | None) -> Tensor:
-    """Return one token a row. Shapes: logits R × V, written R × t, result R."""
+def _choose(
+    logits: Tensor, written: Tensor, sampling: Sampling, generator: torch.Generator | Draws | None, rows: Tensor
+) -> Tensor:
+    """Return one token a row. Shapes: logits R × V, written R × t, rows (their numbers in the batch) and result R."""
     if sampling.repetition_penalty != 1.0 and written.shape[1]:
         logits = logits.clone()
         seen = logits.gather(1, written)
@@ -280,4 +284,6 @@ def _choose(logits: Tensor, written: Tensor, sampling: Sampling, generator: torc
     if math.isclose(sampling.temperature, 0.0):
         return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
+    if isinstance(generator, Draws):
+        return generator.choose(probabilities, rows, written.shape[1])
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)

@@ -28,13 +28,8 @@ from personatune.model.likelihood import dialogue_losses, length_buckets
 from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue, PromptFormat
 from personatune.progress import Progress, SilentProgress, Task
-from personatune.training.checkpoints import (
-    CheckpointManager,
-    capture_rng,
-    optimizer_tensors,
-    restore_optimizer,
-    restore_rng,
-)
+from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.distributed import Processes, join_processes
 from personatune.training.interrupts import StopRequest
 from personatune.training.tracking import SilentTracker, Tracker
 
@@ -109,6 +104,9 @@ class SFTTrainer:
         self.meter = meter
         self.wrapper = LoRAWrapper(base, lora, seed=seed) if lora else None
         self.model: Any = self.wrapper.model if self.wrapper else base.requires_grad_(True)
+        self.processes = join_processes()
+        if self.wrapper:  # full fine-tuning has no frozen weights to spread
+            self.processes.shard(base)
         self.base = base
         self.train_set = encode_dialogues(prompts, train, config)
         self.validation_set = encode_dialogues(prompts, validation[: config.validation_dialogues], config)
@@ -124,7 +122,7 @@ class SFTTrainer:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.checkpoints = CheckpointManager(directory / "checkpoints")
+        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
         self.steps_per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         planned = self.steps_per_epoch * config.epochs
         self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
@@ -136,6 +134,7 @@ class SFTTrainer:
             KeyboardInterrupt: Ctrl-C; the step under way was finished and saved, the next call goes on there.
         """
         result = SFTResult(trainable_parameters=sum(p.numel() for p in self.parameters))
+        self.processes.seed(self.seed)
         step, seconds, tokens = self._resume(result)
         tracker = self.open_tracker(step)
         evaluate_at = {
@@ -158,15 +157,18 @@ class SFTTrainer:
                 trained = sum(len(dialogue.input_ids) for dialogue in batch)
                 tokens += trained
                 if self.meter:
-                    self.meter.add(tokens_trained=trained)
+                    self.meter.add(
+                        tokens_trained=sum(len(dialogue.input_ids) for dialogue in self.processes.own(batch))
+                    )
                 tracker.log({"train_loss": loss, "tokens_per_second": tokens / seconds}, step)
                 task.advance(1, loss=loss, held_out=result.curve[-1].loss)
+                stopping = self.processes.any(stop.requested)
                 if step in evaluate_at or step == self.total_steps:
                     self._evaluate(result, HeldOutPoint(step, tokens, seconds, math.nan), tracker, task)
                     self._save(result, step, seconds, tokens, best=result.best is result.curve[-1])
-                elif stop.requested:
+                elif stopping:
                     self._save(result, step, seconds, tokens, best=False)
-                if stop.requested:
+                if stopping:
                     tracker.close()
                     raise KeyboardInterrupt
         tracker.close()
@@ -199,34 +201,42 @@ class SFTTrainer:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * _schedule(step, self.total_steps, self.config.warmup_share)
-        sums = dialogue_losses(self.base, batch, self.prompts.pad_id)
-        loss = torch.stack([row.weighted for row in sums]).sum() / sum(row.weights for row in sums)
+        own, factor = self.processes.own_or_spare(batch)
+        sums = dialogue_losses(self.base, own, self.prompts.pad_id)
+        weights = self.processes.total(factor * sum(row.weights for row in sums))
+        loss = factor * torch.stack([row.weighted for row in sums]).sum() / weights
         loss.backward()
+        self.processes.sum_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach())
+        return self.processes.total(float(loss.detach()))
 
     def _evaluate(self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task) -> None:
-        loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id)
+        with self.processes.whole(self.base):
+            loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id, self.processes)
+            self._show_samples(point.step, tracker)
         result.curve.append(HeldOutPoint(point.step, point.tokens, point.seconds, loss))
         tracker.log({"held_out_loss": loss}, point.step)
         task.advance(0, held_out=loss)
-        if self.sample_contexts:
+
+    def _show_samples(self, step: int, tracker: Tracker) -> None:
+        if self.sample_contexts and self.processes.main:
             self.model.eval()
             replies = Chatbot(self.base, self.prompts, Sampling(40))([context for context, _ in self.sample_contexts])
             rows = [
                 {"line": context.history[-1].text, "reply": reply, "person": gold}
                 for (context, gold), reply in zip(self.sample_contexts, replies, strict=True)
             ]
-            tracker.samples("replies", rows, point.step)
+            tracker.samples("replies", rows, step)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def _save(self, result: SFTResult, step: int, seconds: float, tokens: int, *, best: bool) -> None:
+        self.processes.align(self.parameters)
         moments, groups = optimizer_tensors(self.optimizer)
-        rng, rng_state = capture_rng()
+        rng, rng_state = self.processes.capture_rng()
         tensors = {"weights": self._weights(), "optimizer": moments, "rng": rng}
         curve = [asdict(point) for point in result.curve]
         state = {"curve": curve, "seconds": seconds, "tokens": tokens, "optimizer": groups, "rng": rng_state}
@@ -238,7 +248,7 @@ class SFTTrainer:
             return 0, 0.0, 0
         self._load_weights(saved.tensors["weights"])
         restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
-        restore_rng(saved.tensors["rng"], saved.state["rng"])
+        self.processes.restore_rng(saved.tensors["rng"], saved.state["rng"])
         result.curve = [HeldOutPoint(**point) for point in saved.state["curve"]]
         return saved.step, saved.state["seconds"], saved.state["tokens"]
 
@@ -267,18 +277,21 @@ def encode_dialogues(
 
 
 @torch.no_grad()
-def held_out_loss(model: PreTrainedModel, dialogues: Sequence[EncodedDialogue], pad_id: int) -> float:
+def held_out_loss(
+    model: PreTrainedModel, dialogues: Sequence[EncodedDialogue], pad_id: int, processes: Processes | None = None
+) -> float:
     """Return the mean negative log-likelihood, nats a token, over all tokens that carry a loss."""
     model.eval()
     order = sorted(range(len(dialogues)), key=lambda index: len(dialogues[index].input_ids))
     nll = 0.0
     tokens = 0
-    for start in range(0, len(order), 4):
+    processes = processes or Processes()
+    for start in processes.own(range(0, len(order), 4)):
         batch = [dialogues[index] for index in order[start : start + 4]]
         for sums in dialogue_losses(model, batch, pad_id):
             nll += sums.nll
             tokens += sums.tokens
-    return nll / tokens
+    return processes.total(nll) / processes.total(tokens)
 
 
 def _schedule(step: int, total: int, warmup_share: float) -> float:
