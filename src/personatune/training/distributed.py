@@ -82,10 +82,9 @@ class Processes:
 
     def evenly(self, parts: Sequence[T], spare: Callable[[], T]) -> Iterator[tuple[T, float]]:
         """Yield each part with the factor 1; where layers are sharded, spares with 0 until all did equally many."""
+        most = max(self.gather(len(parts))) if self.sharded else len(parts)  # asked first: a pass waits for the others'
         yield from ((part, 1.0) for part in parts)
-        if self.sharded:
-            most = max(self.gather(len(parts)))
-            yield from ((spare(), 0.0) for _ in range(most - len(parts)))
+        yield from ((spare(), 0.0) for _ in range(most - len(parts)))
 
     # What they tell each other
 
