@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+
+T = TypeVar("T")
 
 Preset = Annotated[str, typer.Option(help="quick, standard or kaggle-2xt4, or a YAML file of settings.")]
 Data = Annotated[str | None, typer.Option(help="A source's name (chitchat), a file, a folder, or a hub id.")]
@@ -21,7 +25,6 @@ RUNS = Path("runs")
 
 def set_up_libraries() -> None:
     """Prepare the libraries before they are loaded; silence their bars and notices: a stage shows one bar, its own."""
-    import os
     import warnings
 
     # Threads that wait in sleep instead of spinning: as fast on a quiet machine, three times faster beside other work.
@@ -34,3 +37,23 @@ def set_up_libraries() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def launched_processes() -> int:
+    """Return how many processes ``accelerate launch`` started together; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_number() -> int:
+    """Return this process's number among them; 0 is the main one, which prints and writes."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def by_main_process(act: Callable[[], T]) -> T:
+    """Do something once, whatever the number of processes: the others wait and get what the main one made."""
+    if launched_processes() == 1:
+        return act()
+    set_up_libraries()
+    from personatune.training.distributed import join_processes
+
+    return join_processes().from_main(act)

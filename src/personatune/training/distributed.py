@@ -49,10 +49,10 @@ class Processes:
         sharded: whether frozen layers are spread over the processes (FSDP) instead of held by each (DDP).
     """
 
-    def __init__(self, rank: int = 0, count: int = 1, *, sharded: bool = False) -> None:
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank = rank
         self.count = count
-        self.sharded = sharded
+        self.sharded = False
         self._talk: Any = None  # a group of its own on the CPU: waiting in it keeps no GPU busy
         if count > 1:
             self._talk = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
@@ -65,6 +65,11 @@ class Processes:
     def main(self) -> bool:
         """Say whether this is the process that writes files, prints and tracks."""
         return self.rank == 0
+
+    def choose(self, strategy: Strategy) -> None:
+        """Choose how models are held; "auto" is FSDP where accelerate was told ``--use_fsdp``, else DDP."""
+        asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+        self.sharded = not self.alone and (strategy == "fsdp" or (strategy == "auto" and asked))
 
     # Who does what
 
@@ -252,18 +257,15 @@ class SharedCheckpoints(CheckpointManager):
 _joined: Processes | None = None
 
 
-def join_processes(strategy: Strategy = "auto") -> Processes:
+def join_processes() -> Processes:
     """Return the processes that ``accelerate launch`` or ``torchrun`` started; alone without them.
-
-    Args:
-        strategy: "auto" is FSDP where accelerate was told ``--use_fsdp``, else DDP. The first call decides.
 
     Raises:
         UserError: more processes on this machine than it has GPUs.
     """
     global _joined  # noqa: PLW0603  (there is one process group)
     if _joined is None:
-        _joined = _join(strategy) if launched_processes() > 1 else Processes()
+        _joined = _join() if launched_processes() > 1 else Processes()
     return _joined
 
 
@@ -272,7 +274,7 @@ def launched_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _join(strategy: Strategy) -> Processes:
+def _join() -> Processes:
     from accelerate import PartialState
 
     gpus, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -281,9 +283,9 @@ def _join(strategy: Strategy) -> Processes:
         raise UserError(f"{here} processes on a machine with {gpus} GPUs; launch --num_processes {gpus}")
     state = PartialState(cpu=on_cpu, timeout=_PATIENCE)  # also makes this process's GPU the current one
     atexit.register(state.destroy_process_group)
-    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    sharded = strategy == "fsdp" or (strategy == "auto" and asked)
-    return Processes(state.process_index, state.num_processes, sharded=sharded)
+    processes = Processes(state.process_index, state.num_processes)
+    processes.choose("auto")
+    return processes
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
