@@ -8,9 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 

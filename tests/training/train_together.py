@@ -20,7 +20,6 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from conftest import HandMadeDialogues, TinyModels
-
 from personatune.config import BranchConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.dialogue import PreferencePair
 from personatune.model.branches import SplitModel

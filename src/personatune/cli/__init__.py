@@ -10,7 +10,7 @@ import typer
 
 from personatune.cli import chat, data, doctor, engagement, evaluate, judge, probes, rank, stages
 from personatune.cli.options import launched_processes, process_number
-from personatune.errors import UserError
+from personatune.errors import ToldElsewhereError, UserError
 
 app = typer.Typer(
     help="Train chatbots that stay in character, and prove it with measured numbers.",
@@ -32,6 +32,8 @@ def main() -> None:
         if launched_processes() > 1:
             _together()
         app()
+    except ToldElsewhereError as error:
+        sys.exit(error.exit_code)
     except UserError as error:
         who = f"process {process_number()}: " if process_number() else ""
         print(f"personatune: {who}{error}", file=sys.stderr)

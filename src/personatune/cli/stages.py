@@ -18,6 +18,7 @@ from personatune.cli.options import (
     Runs,
     Settings,
     by_main_process,
+    process_number,
     set_up_libraries,
 )
 
@@ -139,7 +140,8 @@ def _conduct(opened: Run, stages: Any) -> list[str]:
     try:
         return run_stages(opened, stages, RichProgress())
     except KeyboardInterrupt:
-        typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
+        if not process_number():
+            typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
         raise typer.Exit(130) from None
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from personatune.errors import UserError
+from personatune.errors import ToldElsewhereError, UserError
 from personatune.training.checkpoints import Checkpoint, CheckpointManager, capture_rng, restore_rng
 from personatune.training.sharding import shard_frozen_layers, whole_layers
 
@@ -166,7 +166,11 @@ class Processes:
             return cast(T, value)
         if kind == "KeyboardInterrupt":
             raise KeyboardInterrupt
-        raise UserError(value) if kind == "UserError" else RuntimeError(f"the main process failed: {kind}: {value}")
+        raise (
+            ToldElsewhereError(value)
+            if kind == "UserError"
+            else RuntimeError(f"the main process failed: {kind}: {value}")
+        )
 
     def align(self, parameters: Iterable[Tensor]) -> None:
         """Give everybody the main process's weights: equal gradients move them equally but for the last bits."""
