@@ -1,7 +1,8 @@
 """A script for `accelerate launch` (or plain Python): trains tiny models and writes what each process came to.
 
-``python train_together.py FOLDER [sft] [reward] [ppo] [stop]``; process r writes ``FOLDER/process-r.json`` and
-``FOLDER/process-r.safetensors``. With "stop", SIGINT reaches the last process alone after the second step.
+``python train_together.py FOLDER [sft] [reward] [ppo] [stop]``; process r writes ``FOLDER/process-r.json`` (curves, and
+the share of the frozen layers' weights that it holds) and ``FOLDER/process-r.safetensors`` (what was trained). With
+"stop", SIGINT reaches the last process alone after its second step.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -24,11 +27,13 @@ from personatune.config import BranchConfig, LoraConfig, PPOConfig, RewardConfig
 from personatune.dialogue import PreferencePair
 from personatune.model.branches import SplitModel
 from personatune.storage import write_json
-from personatune.training.distributed import Processes, join_processes
+from personatune.training.distributed import join_processes
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
 from personatune.training.rollouts import CRITIC, POLICY
 from personatune.training.sft import SFTTrainer
+
+Trained = tuple[Any, dict[str, Tensor]]
 
 BRANCHES = BranchConfig(layers=2, rank=4, alpha=16)
 SFT = SFTConfig(learning_rate=1e-2, batch_size=4, epochs=2, evaluations=2, samples=1, validation_dialogues=5)
@@ -57,13 +62,13 @@ class Curve:
     def close(self) -> None: ...
 
 
-def sft(tiny: TinyModels, folder: Path, curve: Curve) -> dict[str, Tensor]:
+def sft(tiny: TinyModels, folder: Path, curve: Curve) -> Trained:
     # 11 dialogues in batches of 4: the last batch of an epoch is uneven
     train, validation = HandMadeDialogues.perspectives(11, seed=1), HandMadeDialogues.perspectives(5, seed=2)
     base, lora = tiny.model(layers=2, spread=0.05), LoraConfig(rank=8, alpha=16)
     trainer = SFTTrainer(base, tiny.prompts(), train, validation, SFT, lora, folder, open_tracker=lambda _: curve)
     trainer.train()
-    return {name: weight.data for name, weight in trainer.model.named_parameters() if ".lora_" in name}
+    return base, {name: weight.data for name, weight in trainer.model.named_parameters() if ".lora_" in name}
 
 
 def preferences(count: int, seed: int) -> list[PreferencePair]:
@@ -73,16 +78,16 @@ def preferences(count: int, seed: int) -> list[PreferencePair]:
     ]
 
 
-def reward(tiny: TinyModels, folder: Path, curve: Curve) -> dict[str, Tensor]:
+def reward(tiny: TinyModels, folder: Path, curve: Curve) -> Trained:
     model = RewardModel(SplitModel(tiny.model(layers=3, spread=0.1), BRANCHES), tiny.prompts())
     trainer = RewardModelTrainer(model, REWARD, folder, open_tracker=lambda _: curve)
     trainer.train(preferences(9, seed=1))
     report = trainer.evaluate(preferences(5, seed=2), 100)
     curve.log({"score_mean": report["score_mean"], "score_scale": report["score_scale"]}, 100)
-    return model.split.branch_tensors(BRANCH)
+    return model.split.backbone, model.split.branch_tensors(BRANCH)
 
 
-def ppo(tiny: TinyModels, folder: Path, curve: Curve) -> dict[str, Tensor]:
+def ppo(tiny: TinyModels, folder: Path, curve: Curve) -> Trained:
     split = SplitModel(tiny.model(layers=3, spread=0.15), BRANCHES)
     model = RewardModel(split, tiny.prompts())
     with torch.no_grad():  # a head with an opinion, as training would leave
@@ -91,33 +96,38 @@ def ppo(tiny: TinyModels, folder: Path, curve: Curve) -> dict[str, Tensor]:
     options: dict[str, Any] = {"judge": lambda: 0.5, "open_tracker": lambda _: curve}
     trainer = PPOTrainer(split, tiny.prompts(), model, contexts, PPO, folder, **options)
     trainer.train()
-    return {
-        f"{branch}.{name}": tensor
-        for branch in (POLICY, CRITIC)
-        for name, tensor in split.branch_tensors(branch).items()
+    branches = {branch: split.branch_tensors(branch) for branch in (POLICY, CRITIC)}
+    return split.backbone, {
+        f"{branch}.{name}": tensor for branch, tensors in branches.items() for name, tensor in tensors.items()
     }
 
 
+def held(model: Any) -> float:
+    """Return the share of the frozen layers' numbers that this process holds."""
+    frozen = [weight for name, weight in model.get_decoder().layers.named_parameters() if ".lora_" not in name]
+    local = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in frozen]
+    return sum(weight.numel() for weight in local) / sum(weight.numel() for weight in frozen)
+
+
 def main(folder: Path, wanted: Sequence[str]) -> None:
-    torch.set_num_threads(1)
-    processes: Processes = join_processes()
+    processes = join_processes()
     tiny = TinyModels()
     stop_at = 2 if "stop" in wanted and processes.rank == processes.count - 1 else None
-    curves: dict[str, Any] = {}
+    found: dict[str, Any] = {"curves": {}, "held": {}}
     weights: dict[str, Tensor] = {}
     for stage in (sft, reward, ppo):
         name = stage.__name__
         if name in wanted:
             curve = Curve(stop_at)
-            try:
-                left = stage(tiny, folder / name, curve)
-            except KeyboardInterrupt:
-                left = {}
-            curves[name] = curve.rows
-            weights |= {f"{name}.{key}": tensor.detach().clone().contiguous() for key, tensor in left.items()}
-    write_json(folder / f"process-{processes.rank}.json", curves)
+            found["curves"][name] = curve.rows
+            with suppress(KeyboardInterrupt):
+                model, trained = stage(tiny, folder / name, curve)
+                found["held"][name] = held(model)
+                weights |= {f"{name}.{key}": tensor.detach().clone().contiguous() for key, tensor in trained.items()}
+    write_json(folder / f"process-{processes.rank}.json", found)
     save_file(weights, folder / f"process-{processes.rank}.safetensors")
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(Path(sys.argv[1]), sys.argv[2:])
