@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import typer
@@ -33,6 +34,7 @@ def main() -> None:
             _together()
         app()
     except ToldElsewhereError as error:
+        time.sleep(1)  # the launcher ends all as soon as one ends: let the main one tell it first
         sys.exit(error.exit_code)
     except UserError as error:
         who = f"process {process_number()}: " if process_number() else ""
@@ -45,6 +47,7 @@ def _together() -> None:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     known = {info.name or getattr(info.callback, "__name__", "") for info in stages.app.registered_commands}
     if command not in known:
-        raise UserError(f"{command or 'help'}: a command for one process; run it without accelerate launch")
+        mistake = ToldElsewhereError if process_number() else UserError
+        raise mistake(f"{command or 'help'}: a command for one process; run it without accelerate launch")
     if process_number():
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (until the process ends)
