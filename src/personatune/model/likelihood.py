@@ -11,6 +11,7 @@ from torch import Tensor
 
 from personatune.model.branches import pad_batch
 from personatune.model.prompts import EncodedDialogue
+from personatune.model.token_loss import token_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,17 +37,17 @@ class LossSums:
 def dialogue_losses(model: PreTrainedModel, batch: Sequence[EncodedDialogue], pad_id: int) -> list[LossSums]:
     """Return the loss sums of each dialogue, with gradients where they are on.
 
-    Logits are computed on loss tokens only: they are the largest tensor of a small model.
+    Logits are computed on loss tokens only. No attention mask is given: the padding stands on the right, where no token
+    of a causal model looks, and without a mask attention leaves out the half above the diagonal.
     """
     device = next(model.parameters()).device
-    ids_B_T, mask_B_T = pad_batch([dialogue.input_ids for dialogue in batch], pad_id, device)
+    ids_B_T, _ = pad_batch([dialogue.input_ids for dialogue in batch], pad_id, device)
     weights_B_T = torch.zeros(ids_B_T.shape, device=device)
     for row, dialogue in enumerate(batch):
         weights_B_T[row, : len(dialogue.loss_weights)] = torch.tensor(dialogue.loss_weights, device=device)
-    hidden_B_T_H = model.get_decoder()(input_ids=ids_B_T, attention_mask=mask_B_T, use_cache=False).last_hidden_state
+    hidden_B_T_H = model.get_decoder()(input_ids=ids_B_T, use_cache=False).last_hidden_state
     asked_B_S = weights_B_T[:, 1:] > 0  # position t predicts token t + 1
-    logits_N_V = model.get_output_embeddings()(hidden_B_T_H[:, :-1][asked_B_S]).float()
-    nll_N = torch.nn.functional.cross_entropy(logits_N_V, ids_B_T[:, 1:][asked_B_S], reduction="none")
+    nll_N = token_nll(hidden_B_T_H[:, :-1][asked_B_S], model.get_output_embeddings(), ids_B_T[:, 1:][asked_B_S])
     counts = asked_B_S.sum(dim=1).tolist()
     weights_N = weights_B_T[:, 1:][asked_B_S]
     sums = []

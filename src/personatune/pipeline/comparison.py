@@ -7,11 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from personatune.costs.flops import training_flops
 from personatune.costs.meter import MetricsTracker, StageCost, StageMeter, joint_peak
 from personatune.data.processing import PreparedData
 from personatune.errors import UserError
-from personatune.model.backbone import get_model_info
 from personatune.pipeline.models import load_base, load_prompts
 from personatune.pipeline.run import Run
 from personatune.progress import Progress
@@ -54,7 +52,6 @@ def compare_fine_tuning(
         }
     )
     base = load_base(config)
-    parameters = get_model_info(base).parameters
     trainer = SFTTrainer(
         base,
         load_prompts(config),
@@ -83,16 +80,13 @@ def compare_fine_tuning(
     known = {name: getattr(savings, name) for name in unknown}
     comparison: dict[str, Any] = {
         "target_loss": target.loss,
-        "lora": _side(replace(lora, money=savings.ours.money), target, True, parameters, weights_trained=False),
-        "full": _side(
-            replace(full, money=savings.conventional.money), result.curve[-1], reached, parameters, weights_trained=True
-        ),
+        "lora": _side(replace(lora, money=savings.ours.money), target, True),
+        "full": _side(replace(full, money=savings.conventional.money), result.curve[-1], reached),
         "savings": known if reached else unknown,
         "why": None if reached else _not_reached(result, target),
         "full_learning_rate": settings.learning_rate,
         "curves": {"lora": [asdict(point) for point in curve], "full": [asdict(point) for point in result.curve]},
     }
-    meter.add(flops=comparison["full"]["flops"])
     write_json(folder / "comparison.json", comparison)
     return comparison
 
@@ -108,9 +102,7 @@ def _target(curve: list[HeldOutPoint], evaluation: int | None) -> HeldOutPoint:
     return curve[evaluation]
 
 
-def _side(
-    cost: StageCost, point: HeldOutPoint, reached: bool, parameters: int, *, weights_trained: bool
-) -> dict[str, Any]:
+def _side(cost: StageCost, point: HeldOutPoint, reached: bool) -> dict[str, Any]:
     return {
         "wall_seconds": cost.wall_seconds,
         "peak_memory_bytes": cost.peak_memory_bytes,
@@ -119,7 +111,7 @@ def _side(
         "loss": point.loss,
         "steps": point.step,
         "tokens": point.tokens,
-        "flops": training_flops(parameters, point.tokens, weights_trained=weights_trained),
+        "flops": point.flops,
     }
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personatune.costs.flops import training_flops
 from personatune.costs.meter import MetricsTracker, StageMeter
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
@@ -101,7 +100,6 @@ def sft(stage: Stage) -> dict[str, Any]:
     result = trainer.train()
     if stage.processes.main:
         trainer.wrapper.save(stage.folder / "adapter")
-        stage.meter.add(flops=training_flops(info.parameters, result.curve[-1].tokens, weights_trained=False))
         write_json(stage.folder / "summary.json", {**result.to_json(), "model": info.to_json()})
         trainer.checkpoints.clear()
     return {"held_out_loss": result.best.loss, "steps": result.curve[-1].step}

@@ -77,16 +77,11 @@ class Processes:
         """Return this process's share: every ``count``-th item."""
         return list(items[self.rank :: self.count])
 
-    def own_or_spare(self, items: Sequence[T]) -> tuple[list[T], float]:
-        """Return this process's share and the factor 1; without one the first item and 0.
-
-        So every process makes the same passes through a model, whose sharded layers only all of them can gather.
-        """
-        own = self.own(items)
-        return (own, 1.0) if own else (list(items[:1]), 0.0)
-
     def evenly(self, parts: Sequence[T], spare: Callable[[], T]) -> Iterator[tuple[T, float]]:
-        """Yield each part with the factor 1; where layers are sharded, spares with 0 until all did equally many."""
+        """Yield each part with the factor 1; where layers are sharded, spares with 0 until all did equally many.
+
+        Sharded layers are gathered by all processes together, so all make the same number of passes.
+        """
         most = max(self.gather(len(parts))) if self.sharded else len(parts)  # asked first: a pass waits for the others'
         yield from ((part, 1.0) for part in parts)
         yield from ((spare(), 0.0) for _ in range(most - len(parts)))

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,16 @@ from personatune.costs.meter import StageMeter
 from personatune.data.grounding import persona_turns
 from personatune.dialogue import Perspective
 from personatune.errors import UserError
+from personatune.model.compiled import choose_compilation, eagerly
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.likelihood import dialogue_losses, length_buckets
 from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue, PromptFormat
+from personatune.model.work import transformer_work
 from personatune.progress import Progress, SilentProgress, Task
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import Processes, join_processes
+from personatune.training.gradient_step import GradientStep
 from personatune.training.interrupts import StopRequest
 from personatune.training.tracking import SilentTracker, Tracker
 
@@ -46,12 +49,14 @@ class HeldOutPoint:
         tokens: tokens trained on so far (whole sequences).
         seconds: training time so far, evaluations and checkpoints not counted.
         loss: mean negative log-likelihood, nats a token, of the own turns of the held-out dialogues.
+        flops: operations of training so far.
     """
 
     step: int
     tokens: int
     seconds: float
     loss: float
+    flops: float = 0.0
 
 
 @dataclass
@@ -61,6 +66,7 @@ class SFTResult:
     curve: list[HeldOutPoint] = field(default_factory=list)
     stopped: str = "all steps done"
     trainable_parameters: int = 0
+    compiled: str = ""  # whether the layers were compiled, and why
 
     @property
     def best(self) -> HeldOutPoint:
@@ -104,9 +110,6 @@ class SFTTrainer:
         self.meter = meter
         self.wrapper = LoRAWrapper(base, lora, seed=seed) if lora else None
         self.model: Any = self.wrapper.model if self.wrapper else base.requires_grad_(True)
-        self.processes = join_processes()
-        if self.wrapper:  # full fine-tuning has no frozen weights to spread
-            self.processes.shard(base)
         self.base = base
         self.train_set = encode_dialogues(prompts, train, config)
         self.validation_set = encode_dialogues(prompts, validation[: config.validation_dialogues], config)
@@ -118,14 +121,27 @@ class SFTTrainer:
             )
         answers = (next(perspective.replies(), None) for perspective in validation)
         self.sample_contexts = list(islice((answer for answer in answers if answer), config.samples))
-        self.parameters: list[nn.Parameter] = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.processes = join_processes()
         self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
         self.steps_per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         planned = self.steps_per_epoch * config.epochs
         self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
+        self.work = transformer_work(base)
+        epoch = self._flops(self.train_set)
+        choice = choose_compilation(config.compile, epoch * self.total_steps / self.steps_per_epoch)
+        self.choice = choice
+        self.gradient_step = GradientStep(
+            base,
+            self.model,
+            config,
+            prompts.pad_id,
+            compiled=choice.compile and not self.processes.sharded,
+            processes=self.processes,
+            say=self.progress.say,
+        )
+        if self.wrapper:  # full fine-tuning has no frozen weights to spread
+            self.processes.shard(base)
+        self.parameters: list[nn.Parameter] = [p for p in self.model.parameters() if p.requires_grad]
 
     def train(self) -> SFTResult:
         """Train to the end, or to the target, or until the held-out loss stops falling.
@@ -135,7 +151,9 @@ class SFTTrainer:
         """
         result = SFTResult(trainable_parameters=sum(p.numel() for p in self.parameters))
         self.processes.seed(self.seed)
-        step, seconds, tokens = self._resume(result)
+        now = self._resume(result)
+        step = now.step
+        result.compiled = f"{'yes' if self.gradient_step.compiled else 'no'}: {self.choice.reason}"
         tracker = self.open_tracker(step)
         evaluate_at = {
             round(self.total_steps * i / self.config.evaluations) for i in range(self.config.evaluations + 1)
@@ -146,28 +164,27 @@ class SFTTrainer:
         ):
             task.advance(step)
             if not result.curve:
-                self._evaluate(result, HeldOutPoint(0, 0, 0.0, math.nan), tracker, task)
-                self._save(result, 0, 0.0, 0, best=True)  # training may only harm
+                self._evaluate(result, now, tracker, task)
+                self._save(result, now, best=True)  # training may only harm
             while step < self.total_steps and not self._finished(result):
                 started = time.perf_counter()
                 batch = self._batch(step)
                 loss = self._step(batch, step)
-                seconds += time.perf_counter() - started
+                seconds = now.seconds + time.perf_counter() - started
                 step += 1
                 trained = sum(len(dialogue.input_ids) for dialogue in batch)
-                tokens += trained
+                now = HeldOutPoint(step, now.tokens + trained, seconds, math.nan, now.flops + self._flops(batch))
                 if self.meter:
-                    self.meter.add(
-                        tokens_trained=sum(len(dialogue.input_ids) for dialogue in self.processes.own(batch))
-                    )
-                tracker.log({"train_loss": loss, "tokens_per_second": tokens / seconds}, step)
+                    own = self.processes.own(batch)
+                    self.meter.add(tokens_trained=sum(len(each.input_ids) for each in own), flops=self._flops(own))
+                tracker.log({"train_loss": loss, "tokens_per_second": now.tokens / seconds}, step)
                 task.advance(1, loss=loss, held_out=result.curve[-1].loss)
                 stopping = self.processes.any(stop.requested)
                 if step in evaluate_at or step == self.total_steps:
-                    self._evaluate(result, HeldOutPoint(step, tokens, seconds, math.nan), tracker, task)
-                    self._save(result, step, seconds, tokens, best=result.best is result.curve[-1])
+                    self._evaluate(result, now, tracker, task)
+                    self._save(result, now, best=result.best is result.curve[-1])
                 elif stopping:
-                    self._save(result, step, seconds, tokens, best=False)
+                    self._save(result, now, best=False)
                 if stopping:
                     tracker.close()
                     raise KeyboardInterrupt
@@ -198,25 +215,18 @@ class SFTTrainer:
         return [self.train_set[index] for index in batches[within]]
 
     def _step(self, batch: list[EncodedDialogue], step: int) -> float:
-        self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * _schedule(step, self.total_steps, self.config.warmup_share)
-        own, factor = self.processes.own_or_spare(batch)
-        sums = dialogue_losses(self.base, own, self.prompts.pad_id)
-        weights = self.processes.total(factor * sum(row.weights for row in sums))
-        loss = factor * torch.stack([row.weighted for row in sums]).sum() / weights
-        loss.backward()
-        self.processes.sum_gradients(self.parameters)
-        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return self.processes.total(float(loss.detach()))
+        return self.gradient_step(batch, _schedule(step, self.total_steps, self.config.warmup_share))
+
+    def _flops(self, batch: Sequence[EncodedDialogue]) -> float:
+        asked = sum(weight > 0 for dialogue in batch for weight in dialogue.loss_weights[1:])
+        lengths = [len(dialogue.input_ids) for dialogue in batch]
+        return self.work.training(lengths, asked, weights_trained=self.wrapper is None)
 
     def _evaluate(self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task) -> None:
-        with self.processes.whole(self.base):
+        with eagerly(), self.processes.whole(self.base):
             loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id, self.processes)
             self._show_samples(point.step, tracker)
-        result.curve.append(HeldOutPoint(point.step, point.tokens, point.seconds, loss))
+        result.curve.append(replace(point, loss=loss))
         tracker.log({"held_out_loss": loss}, point.step)
         task.advance(0, held_out=loss)
 
@@ -233,29 +243,39 @@ class SFTTrainer:
     def _weights(self) -> dict[str, Tensor]:
         return {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
 
-    def _save(self, result: SFTResult, step: int, seconds: float, tokens: int, *, best: bool) -> None:
+    def _save(self, result: SFTResult, now: HeldOutPoint, *, best: bool) -> None:
         self.processes.align(self.parameters)
-        moments, groups = optimizer_tensors(self.optimizer)
+        moments, groups = optimizer_tensors(self.gradient_step.optimizer)
         rng, rng_state = self.processes.capture_rng()
         tensors = {"weights": self._weights(), "optimizer": moments, "rng": rng}
-        curve = [asdict(point) for point in result.curve]
-        state = {"curve": curve, "seconds": seconds, "tokens": tokens, "optimizer": groups, "rng": rng_state}
-        self.checkpoints.save(step, tensors, state, best=best)
+        state = {
+            "curve": [asdict(point) for point in result.curve],
+            "now": {**asdict(now), "loss": None},
+            "optimizer": groups,
+            "rng": rng_state,
+            "compiled": self.gradient_step.compiled,
+            "loss_scale": self.gradient_step.scaler.state_dict(),
+        }
+        self.checkpoints.save(now.step, tensors, state, best=best)
 
-    def _resume(self, result: SFTResult) -> tuple[int, float, int]:
+    def _resume(self, result: SFTResult) -> HeldOutPoint:
         saved = self.checkpoints.load_last()
         if saved is None:
-            return 0, 0.0, 0
+            return HeldOutPoint(0, 0, 0.0, math.nan)
         self._load_weights(saved.tensors["weights"])
-        restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
+        restore_optimizer(self.gradient_step.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
+        self.gradient_step.scaler.load_state_dict(saved.state["loss_scale"])
+        if not saved.state["compiled"]:  # compiling failed before; a step of the other kind differs in the last digits
+            self.gradient_step.stop_compiling()
         self.processes.restore_rng(saved.tensors["rng"], saved.state["rng"])
         result.curve = [HeldOutPoint(**point) for point in saved.state["curve"]]
-        return saved.step, saved.state["seconds"], saved.state["tokens"]
+        return HeldOutPoint(**{**saved.state["now"], "loss": math.nan})
 
     def _restore_best(self) -> None:
         best = self.checkpoints.load_best()
         if best is not None:
             self._load_weights(best.tensors["weights"])
+        self.gradient_step.stop_compiling()  # what comes next has other shapes and other modes
         self.model.eval()
 
     def _load_weights(self, tensors: dict[str, Tensor]) -> None:

@@ -1,0 +1,40 @@
+"""What products a loaded model is made of, for counting its operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from personatune.costs.flops import TransformerWork
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def transformer_work(model: PreTrainedModel) -> TransformerWork:
+    """Count the matrices of a causal language model, adapters attached or not; 4-bit weights as what they stand for."""
+    from transformers.pytorch_utils import Conv1D
+
+    matrices = adapters = 0
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if not isinstance(module, (nn.Linear, Conv1D)) or module is head:
+            continue
+        if ".lora_" in name:
+            adapters += module.weight.numel()
+        elif isinstance(module, nn.Linear):
+            matrices += (
+                module.in_features * module.out_features
+            )  # 4-bit weights are packed: count the map, not the bytes
+        else:
+            matrices += module.weight.numel()
+    config = model.config.get_text_config()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return TransformerWork(
+        layers=config.num_hidden_layers,
+        matrices=matrices,
+        adapters=adapters,
+        head=config.vocab_size * config.hidden_size,
+        attention_width=width * config.num_attention_heads,
+    )
