@@ -26,7 +26,7 @@ SMALL = (
     "reward.epochs=1", "ppo.updates=2", "ppo.prompts_per_update=3", "ppo.max_new_tokens=6", "ppo.judge_every=1",
     "ppo.judge_personas=3", "ppo.kl_budget=100", "evaluation.personas=3", "evaluation.turns=5",
     "evaluation.quality_contexts=4", "evaluation.perplexity_dialogues=4", "evaluation.max_new_tokens=6",
-    "evaluation.bootstrap_samples=100", "compare.target_evaluation=1",
+    "evaluation.bootstrap_samples=100", "evaluation.judge=none", "compare.target_evaluation=1",
 )  # fmt: skip
 TRAINED = ("sft", "reward", "ppo", "compare")
 
