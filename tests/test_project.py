@@ -14,7 +14,19 @@ import personatune
 
 PACKAGE = Path(personatune.__file__).parent
 
-GROUND = {"dialogue", "config", "configs", "errors", "storage", "progress", "words", "lexicon", "intervals", "costs"}
+GROUND = {
+    "dialogue",
+    "config",
+    "configs",
+    "errors",
+    "storage",
+    "progress",
+    "words",
+    "lexicon",
+    "intervals",
+    "costs",
+    "launch",
+}
 MIDDLE = {"data", "model", "judging"}
 UPPER = {"training", "evaluation", "chat", "export"}
 """Every other area (report, doctor, pipeline, cli, ...) is the top floor: it may use all, and nobody below uses it."""

@@ -48,7 +48,7 @@ def test_a_reply_is_the_same_whatever_is_decoded_with_it(tiny: TinyModels, famil
         return [[reply.ids for reply in group] for group in groups]
 
     together = sample([0, 1, 2])
-    assert {len(reply) for group in together for reply in group} > {1}  # rows leave the batch at different steps
+    assert len({len(reply) for group in together for reply in group}) > 2  # rows leave the batch at different steps
     assert len({str(reply) for group in together for reply in group}) > 6
     assert [sample([0])[0], *sample([1, 2])] == together
     assert sample([2, 0]) == [together[2], together[0]]

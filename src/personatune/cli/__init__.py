@@ -10,8 +10,8 @@ from pathlib import Path
 import typer
 
 from personatune.cli import chat, data, doctor, engagement, evaluate, judge, probes, rank, stages
-from personatune.cli.options import launched_processes, process_number
 from personatune.errors import ToldElsewhereError, UserError
+from personatune.launch import launched_processes, process_number
 
 app = typer.Typer(
     help="Train chatbots that stay in character, and prove it with measured numbers.",

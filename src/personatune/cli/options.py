@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+
+from personatune.launch import launched_processes
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ RUNS = Path("runs")
 
 def set_up_libraries() -> None:
     """Prepare the libraries before they are loaded; silence their bars and notices: a stage shows one bar, its own."""
+    import os
     import warnings
 
     # Threads that wait in sleep instead of spinning: as fast on a quiet machine, three times faster beside other work.
@@ -37,16 +39,6 @@ def set_up_libraries() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-
-
-def launched_processes() -> int:
-    """Return how many processes ``accelerate launch`` started together; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def process_number() -> int:
-    """Return this process's number among them; 0 is the main one, which prints and writes."""
-    return int(os.environ.get("RANK", "0"))
 
 
 def by_main_process(act: Callable[[], T]) -> T:

@@ -18,9 +18,9 @@ from personatune.cli.options import (
     Runs,
     Settings,
     by_main_process,
-    process_number,
     set_up_libraries,
 )
+from personatune.launch import process_number
 
 if TYPE_CHECKING:
     from personatune.config import Config

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from personatune.errors import ToldElsewhereError, UserError
+from personatune.launch import launched_processes
 from personatune.training.checkpoints import Checkpoint, CheckpointManager, capture_rng, restore_rng
 from personatune.training.sharding import shard_frozen_layers, whole_layers
 
@@ -266,11 +267,6 @@ def join_processes() -> Processes:
     if _joined is None:
         _joined = _join() if launched_processes() > 1 else Processes()
     return _joined
-
-
-def launched_processes() -> int:
-    """Return how many processes were launched together, by what the launcher left in the environment."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _join() -> Processes:
