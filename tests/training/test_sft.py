@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from personatune.config import LoraConfig, SFTConfig
+from personatune.costs.meter import StageMeter
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.errors import UserError
 from personatune.training.sft import SFTTrainer, encode_dialogues, held_out_loss
@@ -134,6 +135,39 @@ def test_an_interrupted_run_arrives_at_the_weights_of_an_uninterrupted_one_bit_f
         assert torch.equal(weight, weights(whole)[name]), name
     assert [(p.step, p.tokens, p.loss) for p in result.curve] == [(p.step, p.tokens, p.loss) for p in expected.curve]
     assert result.curve[-1].seconds > 0
+
+
+@pytest.mark.slow
+def test_a_compiled_run_gives_the_losses_of_an_uncompiled_one_and_resumes_bit_for_bit(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from personatune.model import compiled
+
+    if compiled._missing_compiler():
+        pytest.skip("no compiler on this machine")
+    monkeypatch.setenv("PERSONATUNE_CACHE", str(tmp_path / "cache"))
+    plain = bench.trainer(tmp_path / "plain", config=settings(compile="off")).train()
+    whole = bench.trainer(tmp_path / "whole", config=settings(compile="on"))
+    expected = whole.train()
+    assert expected.compiled == "yes: sft.compile = on"
+    assert [p.loss for p in expected.curve] == pytest.approx([p.loss for p in plain.curve], abs=2e-3)
+    with pytest.raises(KeyboardInterrupt):
+        bench.trainer(tmp_path / "parts", config=settings(compile="on"), tracker=Watching(3)).train()
+    resumed = bench.trainer(tmp_path / "parts", config=settings(compile="on"))
+    resumed.train()
+    for name, weight in weights(resumed).items():
+        assert torch.equal(weight, weights(whole)[name]), name
+
+
+def test_the_operations_along_the_curve_are_those_of_the_batches(bench: Bench, tmp_path: Path) -> None:
+    meter = StageMeter()
+    trainer = bench.trainer(tmp_path, meter=meter)
+    result = trainer.train()
+    once = trainer._flops(trainer.train_set)
+    assert result.curve[-1].flops == pytest.approx(2 * once)
+    lengths = [len(dialogue.input_ids) for dialogue in trainer.validation_set]
+    asked = sum(sum(weight > 0 for weight in dialogue.loss_weights[1:]) for dialogue in trainer.validation_set)
+    assert meter.flops == pytest.approx(2 * once + 5 * trainer.work.forward(lengths, asked))
 
 
 def test_a_resumed_run_repeats_no_step(bench: Bench, tmp_path: Path) -> None:

@@ -24,9 +24,8 @@ def transformer_work(model: PreTrainedModel) -> TransformerWork:
         if ".lora_" in name:
             adapters += module.weight.numel()
         elif isinstance(module, nn.Linear):
-            matrices += (
-                module.in_features * module.out_features
-            )  # 4-bit weights are packed: count the map, not the bytes
+            # of the map and not of the stored tensor: 4-bit weights are packed
+            matrices += module.in_features * module.out_features
         else:
             matrices += module.weight.numel()
     config = model.config.get_text_config()

@@ -218,14 +218,14 @@ class SFTTrainer:
         return self.gradient_step(batch, _schedule(step, self.total_steps, self.config.warmup_share))
 
     def _flops(self, batch: Sequence[EncodedDialogue]) -> float:
-        asked = sum(weight > 0 for dialogue in batch for weight in dialogue.loss_weights[1:])
-        lengths = [len(dialogue.input_ids) for dialogue in batch]
-        return self.work.training(lengths, asked, weights_trained=self.wrapper is None)
+        return self.work.training(*_sizes(batch), weights_trained=self.wrapper is None)
 
     def _evaluate(self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task) -> None:
         with eagerly(), self.processes.whole(self.base):
             loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id, self.processes)
             self._show_samples(point.step, tracker)
+        if self.meter and self.processes.main:  # of all of them
+            self.meter.add(flops=self.work.forward(*_sizes(self.validation_set)))
         result.curve.append(replace(point, loss=loss))
         tracker.log({"held_out_loss": loss}, point.step)
         task.advance(0, held_out=loss)
@@ -312,6 +312,12 @@ def held_out_loss(
             nll += sums.nll
             tokens += sums.tokens
     return processes.total(nll) / processes.total(tokens)
+
+
+def _sizes(dialogues: Sequence[EncodedDialogue]) -> tuple[list[int], int]:
+    """Return the lengths of dialogues and the number of their tokens that carry a loss."""
+    asked = sum(weight > 0 for dialogue in dialogues for weight in dialogue.loss_weights[1:])
+    return [len(dialogue.input_ids) for dialogue in dialogues], asked
 
 
 def _schedule(step: int, total: int, warmup_share: float) -> float:
