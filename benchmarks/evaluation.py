@@ -1,6 +1,6 @@
 """Evaluating one model on probe dialogues: how long replies, judged measures and all other figures take.
 
-    python benchmarks/evaluation.py [--dialogues 100] [--turns 6] [--model embedded] [--judge critic] [--rows 48]
+    python benchmarks/evaluation.py [--dialogues 100] [--turns 6] [--model embedded] [--judge critic] [--rows 64]
 
 The target is 100 dialogues of 6 turns in at most 4 minutes on two cores, everything included. Nothing is kept from call
 to call. The last line is one JSON object with seconds by part and in all, and the versions.
@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 import transformers
 
+from personatune.allocator import keep_freed_memory
 from personatune.config import EvaluationConfig
 from personatune.evaluation.overall import read_overall
 from personatune.model.generation import Sampling
@@ -34,7 +35,7 @@ TARGET_SECONDS = 240
 
 
 class Clock:
-    """Adds up seconds by part."""
+    """Takes and prints the seconds of each part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -43,7 +44,8 @@ class Clock:
     def part(self, name: str) -> Iterator[None]:
         begin = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+        self.seconds[name] = time.perf_counter() - begin
+        print(f"{name:10} {self.seconds[name]:8.1f} s", flush=True)
 
 
 def main() -> None:
@@ -53,8 +55,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--judge", default="critic")
-    parser.add_argument("--rows", type=int, default=48)
+    parser.add_argument("--rows", type=int, default=64)
     options = parser.parse_args()
+    keep_freed_memory()
     clock = Clock()
     defaults = EvaluationConfig(batch_size=options.rows)
     sampling = Sampling(defaults.max_new_tokens, no_repeat_ngram=defaults.no_repeat_ngram)
@@ -79,8 +82,6 @@ def main() -> None:
         f"{len(benchmark.items)} dialogues, {lines} replies, {tokens} tokens, {options.rows} rows at most, "
         f"{torch.get_num_threads()} threads, judge {judges.judge.name if judges.judge else judges.why_no_judge}"
     )
-    for name, seconds in clock.seconds.items():
-        print(f"{name:10} {seconds:8.1f} s")
     print(f"{'in all':10} {total:8.1f} s   target {TARGET_SECONDS} s")
     for reading in readings:
         print(f"{reading.contender:10} overall {reading.score.value:.3f}   {dict(reading.figures)}")

@@ -1,12 +1,16 @@
 """Ranking 31 replies a record: personatune's one row a record against a plain loop, one forward pass a reply.
 
-    python benchmarks/ranking.py [--data FILE] [--records 12] [--model embedded] [--write FILE] [--convai2 FILE]
+    python benchmarks/ranking.py [--data FILE] [--records 12] [--plain 3] [--model embedded] [--write FILE]
+                                 [--convai2 FILE]
 
 The records are made from persona dialogues (Synthetic-Persona-Chat by default) in the dialogue-NLI form: the gold
 reply, ten that contradict the persona, ten that agree with it, ten of others. ``--write`` keeps them as a file for
 `personatune rank`; ``--convai2`` takes the first turns of a ConvAI2 candidates file instead. The two sides alternate
-record by record, so whatever else runs on the machine slows both. The last line is one JSON object with `time_ratio`
-(plain over ours), records a second of both, and the largest difference between the scores of the same reply.
+record by record, so whatever else runs on the machine slows both; the plain loop takes many times as long and gets the
+first ``--plain`` records only. Our records a second stand beside the share of the machine's measured matmul peak that
+they reach: the operations counted are those of the layers' matrices for every token that is read and of the head for
+every token that is predicted, without attention. The last line is one JSON object with `time_ratio` (plain over ours),
+records a second of both, and the largest difference between the scores of the same reply.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 import transformers
 
+from personatune.allocator import keep_freed_memory
+from personatune.costs.meter import measure_matmul_peak
 from personatune.data.contradictions import contradict
 from personatune.data.ranking_files import read_ranking_file
 from personatune.data.sources import DatasetLoader
@@ -31,10 +37,11 @@ from personatune.dialogue import Perspective, RankingTask
 from personatune.evaluation.ranking import RankingEvaluator
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.candidates import CandidateScorer
-from personatune.model.prompts import prompt_format
+from personatune.model.prompts import PromptFormat, prompt_format
 
 _SHARED = Path(os.environ.get("PERSONATUNE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 GROUP = 10
+TARGET = 1.5  # records a second
 
 
 def analogue_records(source: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -83,6 +90,7 @@ def main() -> None:
     parser.add_argument("--data", default=str(_SHARED / "synthetic-persona-chat" / "spc_train_04.jsonl"))
     parser.add_argument("--convai2", type=Path, default=None)
     parser.add_argument("--records", type=int, default=12)
+    parser.add_argument("--plain", type=int, default=3, help="records that the plain loop gets")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--write", type=Path, default=Path("runs/rank/analogue.jsonl"))
     options = parser.parse_args()
@@ -93,40 +101,72 @@ def main() -> None:
         rows = analogue_records(options.data, options.records)
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     tasks = read_ranking_file(file).tasks[: options.records]
-    print(json.dumps(measure(options.model, tasks)))
+    keep_freed_memory()
+    print(json.dumps(measure(options.model, tasks, options.plain)))
 
 
-def measure(source: str, tasks: list[RankingTask]) -> dict[str, Any]:
-    """Score the tasks both ways, print a table, and return the figures."""
+def measure(source: str, tasks: list[RankingTask], plain: int) -> dict[str, Any]:
+    """Score the tasks both ways, the first ``plain`` of them by the plain loop, print a table, return the figures."""
     model = load_base_model(source)
     prompts = prompt_format(load_tokenizer(source), "auto", 512)
     sides = {
         "plain loop": CandidateScorer(model, prompts, share_contexts=False),
         "personatune": CandidateScorer(model, prompts),
     }
-    seconds = dict.fromkeys(sides, 0.0)
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     scores: dict[str, list[list[float]]] = {name: [] for name in sides}
-    for scorer in sides.values():
-        scorer(tasks[:1])  # the first pass allocates
-    for task in tasks:
+    sides["personatune"](tasks[-1:])  # the first pass allocates
+    for number, task in enumerate(tasks):
         for name, scorer in sides.items():
+            if name == "plain loop" and number >= plain:
+                continue
             begin = time.perf_counter()
             scores[name] += scorer([task])
-            seconds[name] += time.perf_counter() - begin
+            seconds[name].append(time.perf_counter() - begin)
     replies = sum(len(task.candidates) for task in tasks)
     print(f"{len(tasks)} records, {replies / len(tasks):.1f} replies each, {torch.get_num_threads()} threads, fp32")
     for name, took in seconds.items():
-        figures = RankingEvaluator().evaluate(tasks, scores[name])
+        figures = RankingEvaluator().evaluate(tasks[: len(took)], scores[name])
         shown = "  ".join(f"{rate} {estimate.value:.1f}" for rate, estimate in figures.items())
-        print(f"{name:12} {took / len(tasks):7.3f} s a record   {len(tasks) / took:6.2f} records/s   {shown}")
-    pairs = zip(scores["plain loop"], scores["personatune"], strict=True)
-    difference = max(abs(one - other) for plain, ours in pairs for one, other in zip(plain, ours, strict=True))
+        mean = sum(took) / len(took)
+        print(f"{name:12} n {len(took):3}  {mean:7.3f} s a record   {1 / mean:6.2f} records/s   {shown}")
+    pairs = list(zip(scores["plain loop"], scores["personatune"], strict=False))
+    difference = max(abs(one - other) for own, ours in pairs for one, other in zip(own, ours, strict=True))
+    flops, tokens = _work(model, prompts, tasks)
+    peak = measure_matmul_peak()
+    total = sum(seconds["personatune"])
+    print(
+        f"{tokens / len(tasks):.0f} tokens and {flops / len(tasks) / 1e9:.0f} GFLOP a record; "
+        f"{flops / total / 1e9:.0f} GFLOP/s, {flops / total / peak:.0%} of the matmul peak of {peak / 1e9:.0f}; "
+        "at the peak "
+        f"{peak * len(tasks) / flops:.2f} records/s   target {TARGET}"
+    )
     return {
-        "time_ratio": round(seconds["plain loop"] / seconds["personatune"], 2),
-        "records_per_second": {name: round(len(tasks) / took, 3) for name, took in seconds.items()},
+        "time_ratio": round(sum(seconds["plain loop"]) / sum(seconds["personatune"][: len(pairs)]), 2),
+        "records_per_second": {name: round(len(took) / sum(took), 3) for name, took in seconds.items()},
+        "peak_share": round(flops / total / peak, 3),
+        "records_per_second_at_peak": round(peak * len(tasks) / flops, 3),
         "largest_difference": difference,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
+
+
+def _work(model: transformers.PreTrainedModel, prompts: PromptFormat, tasks: list[RankingTask]) -> tuple[float, int]:
+    """Return the operations of the layers' and the head's matrices that our side needs, and the tokens it reads."""
+    head = model.get_output_embeddings().weight.numel()
+    layers = sum(weight.numel() for weight in model.get_decoder().layers.parameters() if weight.dim() > 1)
+    flops, tokens = 0.0, 0
+    before: list[int] = []
+    for task in tasks:
+        replies = {tuple(prompts.encode_reply(text)) for text in task.candidates}
+        prompt = prompts.encode_prompt(task.context, reserve=max(map(len, replies)))
+        inner = len({reply[:length] for reply in replies for length in range(1, len(reply))})
+        same = next((at for at, (old, new) in enumerate(zip(before, prompt, strict=False)) if old != new), 0)
+        read = len(prompt) - same + inner
+        flops += 2.0 * layers * read + 2.0 * head * (inner + 1)
+        tokens += read
+        before = prompt
+    return flops, tokens
 
 
 if __name__ == "__main__":

@@ -15,17 +15,18 @@ import personatune
 PACKAGE = Path(personatune.__file__).parent
 
 GROUND = {
-    "dialogue",
+    "allocator",
     "config",
     "configs",
-    "errors",
-    "storage",
-    "progress",
-    "words",
-    "lexicon",
-    "intervals",
     "costs",
+    "dialogue",
+    "errors",
+    "intervals",
     "launch",
+    "lexicon",
+    "progress",
+    "storage",
+    "words",
 }
 MIDDLE = {"data", "model", "judging"}
 UPPER = {"training", "evaluation", "chat", "export"}

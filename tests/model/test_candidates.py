@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from personatune.dialogue import Context, Persona, RankingTask, Turn
 from personatune.errors import UserError
 from personatune.model import candidates
 from personatune.model.candidates import CandidateScorer
+from personatune.model.lean_decoder import LeanDecoder
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -45,7 +46,7 @@ def test_every_family_scores_as_a_plain_forward_pass_does(
 
 
 def test_the_next_turn_of_a_dialogue_encodes_only_what_is_new(
-    tiny: TinyModels, family: str, dialogues: type[HandMadeDialogues]
+    tiny: TinyModels, family: str, dialogues: type[HandMadeDialogues], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, prompts = tiny.model(family), tiny.prompts()
     [view] = dialogues.perspectives(1, turns=8)
@@ -55,6 +56,13 @@ def test_the_next_turn_of_a_dialogue_encodes_only_what_is_new(
     hook = model.get_decoder().register_forward_pre_hook(
         lambda _, __, inputs: widths.append(inputs["input_ids"].shape[1]), with_kwargs=True
     )
+    run = LeanDecoder.run
+
+    def counted(lean: LeanDecoder, ids_N: torch.Tensor, *rest: Any) -> torch.Tensor:
+        widths.append(len(ids_N))
+        return run(lean, ids_N, *rest)
+
+    monkeypatch.setattr(LeanDecoder, "run", counted)
     scores = scorer(tasks)
     hook.remove()
     whole = [len(prompts.encode_prompt(task.context)) for task in tasks]

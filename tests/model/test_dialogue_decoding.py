@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from torch import Tensor
 
 from personatune.dialogue import Context, Respond, Turn
 from personatune.model.generation import Chatbot, Sampling, generate_replies
 from personatune.model.kept_prompts import KeptPrompts
+from personatune.model.lean_decoder import LeanDecoder
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -47,6 +51,31 @@ def test_a_history_that_was_shortened_is_encoded_anew_where_it_differs(tiny: Tin
         ours = generate_replies(model, prompts, [2], Sampling(6), kept=kept)
         plain = generate_replies(model, prompts, [2], Sampling(6))
         assert [reply.ids for [reply] in ours] == [reply.ids for [reply] in plain]
+
+
+def test_dialogues_that_are_over_leave_the_others_what_they_had(
+    tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.model()
+    encoded: list[int] = []
+    run = LeanDecoder.run
+
+    def counted(lean: LeanDecoder, ids_N: Tensor, *rest: Any) -> Tensor:
+        encoded.append(len(ids_N))
+        return run(lean, ids_N, *rest)
+
+    monkeypatch.setattr(LeanDecoder, "run", counted)
+    prompts = [[5, 9, 40 + row, *range(60, 90)] for row in range(6)]
+    kept = KeptPrompts()
+    for rows in ([0, 1, 2, 3, 4, 5], [1, 3, 4], [4], [4, 1]):
+        replies = generate_replies(model, [prompts[row] for row in rows], [], Sampling(5), kept=kept)
+        plain = generate_replies(model, [prompts[row] for row in rows], [], Sampling(5))
+        assert [reply.ids for [reply] in replies] == [reply.ids for [reply] in plain]
+        for row, [reply] in zip(rows, replies, strict=True):
+            prompts[row] = [*prompts[row], *reply.ids, 7, 8]
+        encoded.clear()
+        generate_replies(model, [prompts[row] for row in rows], [], Sampling(1), kept=kept)
+        assert encoded == [3 * len(rows)]  # the last token of the reply and what is behind it
 
 
 def test_own_words_are_not_said_twice_but_the_prompts_may_be(tiny: TinyModels) -> None:

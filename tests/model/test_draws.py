@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from personatune.model.draws import Draws
-from personatune.model.generation import Sampling, generate_replies
+from personatune.model.generation import generate_replies
+from personatune.model.sampling import Sampling, Spoken, choose_tokens
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels
@@ -18,17 +19,13 @@ PROMPTS = ([5, 9, 40, 77, 120, 33, 8], [200, 14, 7], [61, 62, 63, 64, 65])
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     shares = torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05, 0.0])
     count = 20_000
-    tokens = Draws([3], count, 1).choose(shares.expand(count, -1), torch.arange(count), 0)
-    found = torch.bincount(tokens, minlength=6) / count
+    speaking, sampling = [Spoken(0) for _ in range(count)], Sampling(1, temperature=1.0)
+    logits = shares.log().expand(count, -1).clone()
+    tokens, _ = choose_tokens(logits, speaking, sampling, Draws([3], count, 1), rows=range(count))
+    found = torch.bincount(torch.tensor(tokens), minlength=6) / count
     assert found[1] == found[5] == 0
     # four standard deviations of a share of 20,000 draws are at most 1.4 points
     assert torch.allclose(found, shares, atol=0.015)
-
-
-def test_the_last_likely_token_is_drawn_even_by_the_largest_number() -> None:
-    draws = Draws([0], 1, 1)
-    draws._numbers_N_R.fill_(1 - 2**-53)
-    assert draws.choose(torch.tensor([[0.3, 0.7]]), torch.tensor([0]), 0).tolist() == [1]
 
 
 def test_every_token_of_every_reply_has_a_number_of_its_own() -> None:

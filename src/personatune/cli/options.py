@@ -29,6 +29,9 @@ def set_up_libraries() -> None:
     import os
     import warnings
 
+    from personatune.allocator import keep_freed_memory
+
+    keep_freed_memory()
     # Threads that wait in sleep instead of spinning: as fast on a quiet machine, three times faster beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

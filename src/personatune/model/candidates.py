@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from personatune.dialogue import RankingTask
+from personatune.model.lean_decoder import lean_decoder
 from personatune.model.prompts import PromptFormat
+from personatune.model.row_cache import RowCache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,6 +47,8 @@ class CandidateScorer:
         self.prompts = prompts
         self._kept_prompt: list[int] = []
         self._kept_layers: list[tuple[Tensor, Tensor]] = []
+        self._lean = lean_decoder(model) if share_contexts else None
+        self._kept_row = RowCache(self._lean, 1) if self._lean else None
         self.shares_contexts = share_contexts and self._takes_tree_masks()
 
     def __call__(self, tasks: Sequence[RankingTask]) -> list[list[float]]:
@@ -66,7 +70,7 @@ class CandidateScorer:
         by_tokens = dict(zip(dict.fromkeys(replies.values()), scores, strict=True))
         return [by_tokens[replies[text]] for text in task.candidates]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def score_tokens(self, prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> list[float]:
         """Return the mean token log-likelihood of each reply (tokens with the end token) behind a prompt."""
         longest = max(map(len, replies))
@@ -91,9 +95,30 @@ class CandidateScorer:
         return float(logprobs.mean())
 
     def _tree_scores(self, prompt: list[int], replies: Sequence[Sequence[int]]) -> list[float]:
+        tree = _Tree.of(replies)
+        hidden_T_H = self._lean_hidden(prompt, tree) if self._lean else self._library_hidden(prompt, tree)
+        device = self.model.device
+        rows = {-1: 0} | {node: row for row, node in enumerate(tree.inner, start=1)}  # -1 is the end of the context
+        predicting = torch.tensor([rows[parent] for parent in tree.parents], device=device)
+        logprobs = self._logprobs(hidden_T_H, predicting, torch.tensor(tree.tokens, device=device))
+        return [float(np.mean(logprobs[path])) for path in tree.paths]
+
+    def _lean_hidden(self, prompt: list[int], tree: _Tree) -> Tensor:
+        """Return the hidden states at the end of the context and at the tree's inner nodes, (1 + inner) × H."""
+        assert self._kept_row is not None
+        kept = _common(self._kept_prompt, prompt)
+        self._kept_prompt = []  # until the cache holds the new one
+        self._kept_row.lengths = [kept]
+        new = prompt[kept:]
+        tokens = [*new, *(tree.tokens[node] for node in tree.inner)]
+        depths = [tree.depths[node] for node in tree.inner]
+        hidden_T_H = self._kept_row.read_tree(0, tokens, depths, torch.from_numpy(tree.mask(0, 0)))
+        self._kept_prompt = prompt
+        return hidden_T_H[len(new) - 1 :]
+
+    def _library_hidden(self, prompt: list[int], tree: _Tree) -> Tensor:
         from transformers import DynamicCache
 
-        tree = _Tree.of(replies)
         kept = _common(self._kept_prompt, prompt)
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(self._kept_layers if kept else []):
@@ -116,19 +141,18 @@ class CandidateScorer:
         self._kept_layers = [
             (layer.keys[:, :, : len(prompt)], layer.values[:, :, : len(prompt)]) for layer in cache.layers
         ]
-        rows = {-1: 0} | {node: row for row, node in enumerate(tree.inner, start=1)}  # -1 is the end of the context
-        predicting = torch.tensor([rows[parent] for parent in tree.parents], device=device)
-        logprobs = self._logprobs(hidden_T_H, predicting, torch.tensor(tree.tokens, device=device))
-        return [float(np.mean(logprobs[path])) for path in tree.paths]
+        return hidden_T_H
 
     def _logprobs(self, hidden_T_H: Tensor, predicting_N: Tensor, tokens_N: Tensor) -> NDArray[np.float64]:
         """Return the log-probability of each of N tokens from the hidden state at the row that predicts it."""
-        head = self.model.get_output_embeddings()
+        head = self._lean.logits if self._lean else self.model.get_output_embeddings()
         logprobs_N = torch.empty(len(tokens_N), dtype=torch.float64)
         for start in range(0, len(hidden_T_H), _LOGIT_ROWS):
-            logprobs_R_V = torch.log_softmax(head(hidden_T_H[start : start + _LOGIT_ROWS]).float(), dim=-1)
+            logits_R_V = head(hidden_T_H[start : start + _LOGIT_ROWS]).float()
             here = (predicting_N >= start) & (predicting_N < start + _LOGIT_ROWS)
-            logprobs_N[here.cpu()] = logprobs_R_V[predicting_N[here] - start, tokens_N[here]].double().cpu()
+            rows = predicting_N[here] - start
+            logprobs = logits_R_V[rows, tokens_N[here]] - logits_R_V.logsumexp(dim=-1)[rows]
+            logprobs_N[here.cpu()] = logprobs.double().cpu()
         return logprobs_N.numpy()
 
     def _window(self) -> float:
@@ -141,7 +165,7 @@ class CandidateScorer:
         prompt = [(7 * index + 3) % words for index in range(6)]
         replies = [[5 % words, 11 % words, 2 % words], [5 % words, 13 % words], [17 % words, 11 % words, 1 % words]]
         try:
-            with torch.no_grad():
+            with torch.inference_mode():
                 plain = [self._plain(start, reply) for start in (prompt, [*prompt, 4]) for reply in replies]
                 tree = [score for start in (prompt, [*prompt, 4]) for score in self._tree_scores(start, replies)]
         except (TypeError, AttributeError, RuntimeError, ValueError, KeyError, IndexError, NotImplementedError):

@@ -32,11 +32,3 @@ class Draws:
     def numbers(self, replies_B: Tensor, token: int) -> Tensor:
         """Return the numbers for the ``token``-th token of some replies, B, float64 in [0, 1)."""
         return self._numbers_N_R[replies_B, token]
-
-    def choose(self, probabilities_B_V: Tensor, replies_B: Tensor, token: int) -> Tensor:
-        """Draw the ``token``-th token of some replies, B, by inverting the cumulative distribution."""
-        cumulative_B_V = probabilities_B_V.cumsum(dim=-1, dtype=torch.float64)
-        # Scaled by the sum, which rounding keeps from being 1; the token's own share decides, so none of share 0 comes.
-        wanted_B_1 = self.numbers(replies_B, token)[:, None] * cumulative_B_V[:, -1:]
-        found_B = torch.searchsorted(cumulative_B_V, wanted_B_1, right=True).squeeze(1)
-        return found_B.clamp(max=probabilities_B_V.shape[1] - 1)

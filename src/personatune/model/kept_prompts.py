@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from personatune.model.row_cache import RowCache
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+    from personatune.model.lean_decoder import LeanDecoder
 
 
 class KeptPrompts:
@@ -27,6 +31,45 @@ class KeptPrompts:
         self._prompts: list[list[int]] = []
         self._slots: list[list[int]] = []  # for each row the cache slot of every token
         self._layers: list[tuple[Tensor, Tensor]] = []
+        self._cache: RowCache | None = None
+        self._encoded: list[list[int]] = []  # what the rows of that cache hold
+        self._rows: list[int] = []  # of that cache, one for each prompt of the last call
+
+    def extend(self, prompts: Sequence[Sequence[int]], lean: LeanDecoder) -> Tensor:
+        """Encode what is new in these prompts; returns the hidden state at the end of each, P × H.
+
+        Replies that were decoded in the cache are kept too: the next prompt holds them. Fewer prompts than the last
+        time (some dialogues are over) are found among the old ones again.
+        """
+        if self._cache is None or len(prompts) > len(self._encoded):
+            self._cache, self._encoded = RowCache(lean, len(prompts)), [[] for _ in prompts]
+        self._rows = self._matching(prompts)
+        new = []
+        for row, prompt in zip(self._rows, prompts, strict=True):
+            self._cache.lengths[row] = kept = _common(self._encoded[row], prompt)
+            self._encoded[row] = list(prompt)
+            new.append(prompt[kept:])
+        return self._cache.extend(new, self._rows)
+
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Encode one further token of each of these prompts; returns their hidden states, R × H."""
+        assert self._cache is not None
+        own = [self._rows[row] for row in rows]
+        for row, token in zip(own, tokens, strict=True):
+            self._encoded[row].append(token)
+        return self._cache.step(own, tokens)
+
+    def _matching(self, prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Return the row of the cache that each prompt continues."""
+        if len(prompts) == len(self._encoded):
+            return list(range(len(prompts)))
+        free = dict.fromkeys(range(len(self._encoded)))
+        rows = []
+        for prompt in prompts:
+            best = max(free, key=lambda row: _common(self._encoded[row], prompt))
+            free.pop(best)
+            rows.append(best)
+        return rows
 
     def continue_with(
         self, prompts: Sequence[Sequence[int]], config: PretrainedConfig, device: torch.device
