@@ -22,6 +22,7 @@ GROUND = {
     "dialogue",
     "errors",
     "intervals",
+    "launch",
     "lexicon",
     "progress",
     "storage",

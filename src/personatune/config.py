@@ -155,6 +155,12 @@ class CompareConfig(Section):
     max_steps_ratio: Annotated[float, Field(gt=0)] = 2.0  # full fine-tuning may take this many times LoRA's steps
 
 
+class DistributedConfig(Section):
+    """How processes share the work, where ``accelerate launch`` starts more than one (docs/distributed.md)."""
+
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # auto: fsdp where accelerate was told --use_fsdp, else ddp
+
+
 class CostConfig(Section):
     price_table: str | None = None  # a JSON file like the packaged one
 
@@ -185,6 +191,7 @@ class Config(Section):
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compare: CompareConfig = CompareConfig()
+    distributed: DistributedConfig = DistributedConfig()
     costs: CostConfig = CostConfig()
     goals: GoalConfig = GoalConfig()
     tracking: TrackingConfig = TrackingConfig()

@@ -12,6 +12,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class ToldElsewhereError(UserError):
+    """A user's mistake that another process of the same run tells: this one only ends with the same exit code."""
+
+
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest known word, or an empty string."""
     nearest = difflib.get_close_matches(found, list(known), n=1, cutoff=0.5)

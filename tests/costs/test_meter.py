@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from personatune.costs.memory import PeakMemory
-from personatune.costs.meter import MetricsTracker, StageCost, add_costs, measure_matmul_peak
+from personatune.costs.meter import MetricsTracker, StageCost, add_costs, joint_peak, measure_matmul_peak
 from personatune.errors import UserError
 
 MIB = 2**20
@@ -126,6 +126,25 @@ def test_costs_survive_json() -> None:
 def test_adding_up_keeps_sums_and_the_highest_peak() -> None:
     total = add_costs("all", [StageCost("a", 1, 2, 30, tokens_trained=4), StageCost("b", 5, 6, 20, tokens_trained=7)])
     assert (total.wall_seconds, total.cpu_seconds, total.peak_memory_bytes, total.tokens_trained) == (6, 8, 30, 11)
+
+
+def test_what_other_processes_did_for_a_stage_is_in_its_cost() -> None:
+    tracker = MetricsTracker()
+    other = StageCost("", 50.0, 30.0, 7 * MIB, tokens_trained=5, tokens_generated=2, flops=1e9, bytes_stored=99)
+    with tracker.stage("ppo") as meter:
+        meter.add(tokens_trained=10, flops=2e9)
+        own = meter.peak_memory()
+        meter.include(other)
+    cost = tracker.costs()["ppo"]
+    assert cost.wall_seconds < 40  # they ran side by side
+    assert cost.cpu_seconds > 30
+    assert cost.peak_memory_bytes >= own + 7 * MIB
+    assert (cost.tokens_trained, cost.tokens_generated, cost.flops, cost.bytes_stored) == (15, 2, 3e9, 0)
+
+
+def test_processes_share_a_machines_memory_but_each_gpu_has_its_own() -> None:
+    assert joint_peak("cpu", [3, 4]) == 7
+    assert joint_peak("gpu", [3, 4]) == 4
 
 
 def test_a_ledger_of_something_else_is_named(tmp_path: Path) -> None:

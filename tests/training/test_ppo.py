@@ -215,8 +215,8 @@ def test_micro_batches_of_one_epoch_add_up_whatever_their_size(bench: Bench, tmp
 
 # Learns fast and may go far from the reference.
 KEEN: dict[str, Any] = {
-    "updates": 14, "prompts_per_update": 8, "minibatch_size": 8, "max_new_tokens": 6, "kl_coef": 0.0,
-    "kl_budget": 500.0, "truncation_penalty": 0.0, "policy_learning_rate": 1e-2, "judge_every": 14,
+    "updates": 20, "prompts_per_update": 8, "minibatch_size": 8, "max_new_tokens": 6, "kl_coef": 0.0,
+    "kl_budget": 500.0, "truncation_penalty": 0.0, "policy_learning_rate": 1e-2, "judge_every": 20,
 }  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def test_it_learns_to_say_what_is_rewarded_and_says_so_when_the_judge_falls_mean
     assert statistics.fmean(scores[-5:]) > statistics.fmean(scores[:2]) + 0.15
     assert result.metrics[-1]["kl"] > 0.5
     [warning] = result.warnings
-    assert warning.startswith("update 14: the learned reward rose by")
+    assert warning.startswith("update 20: the learned reward rose by")
     assert warning.endswith("while the independent judge fell by 50 points")
 
 

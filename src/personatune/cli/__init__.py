@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from pathlib import Path
 
 import typer
 
 from personatune.cli import chat, data, doctor, engagement, evaluate, judge, probes, rank, stages
-from personatune.errors import UserError
+from personatune.errors import ToldElsewhereError, UserError
+from personatune.launch import launched_processes, process_number
 
 app = typer.Typer(
     help="Train chatbots that stay in character, and prove it with measured numbers.",
@@ -26,7 +30,24 @@ app.add_typer(probes.app, name="probes")
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     try:
+        if launched_processes() > 1:
+            _together()
         app()
-    except UserError as error:
-        print(f"personatune: {error}", file=sys.stderr)
+    except ToldElsewhereError as error:
+        time.sleep(1)  # the launcher ends all as soon as one ends: let the main one tell it first
         sys.exit(error.exit_code)
+    except UserError as error:
+        who = f"process {process_number()}: " if process_number() else ""
+        print(f"personatune: {who}{error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _together() -> None:
+    """Check that the command is one for several processes; all but the main one fall silent."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    known = {info.name or getattr(info.callback, "__name__", "") for info in stages.app.registered_commands}
+    if command not in known:
+        mistake = ToldElsewhereError if process_number() else UserError
+        raise mistake(f"{command or 'help'}: a command for one process; run it without accelerate launch")
+    if process_number():
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (until the process ends)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+
+from personatune.launch import launched_processes
+
+T = TypeVar("T")
 
 Preset = Annotated[str, typer.Option(help="quick, standard or kaggle-2xt4, or a YAML file of settings.")]
 Data = Annotated[str | None, typer.Option(help="A source's name (chitchat), a file, a folder, or a hub id.")]
@@ -37,3 +42,13 @@ def set_up_libraries() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def by_main_process(act: Callable[[], T]) -> T:
+    """Do something once, whatever the number of processes: the others wait and get what the main one made."""
+    if launched_processes() == 1:
+        return act()
+    set_up_libraries()
+    from personatune.training.distributed import join_processes
+
+    return join_processes().from_main(act)

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from personatune.cli.options import RUNS, Data, Model, Name, Preset, Redo, RunName, Runs, Settings, set_up_libraries
+from personatune.cli.options import (
+    RUNS,
+    Data,
+    Model,
+    Name,
+    Preset,
+    Redo,
+    RunName,
+    Runs,
+    Settings,
+    by_main_process,
+    set_up_libraries,
+)
+from personatune.launch import process_number
 
 if TYPE_CHECKING:
     from personatune.config import Config
@@ -91,7 +104,7 @@ def report(name: RunName = "demo", runs: Runs = RUNS) -> None:
 def _begin(preset: str, name: str, data: str | None, model: str | None, settings: list[str] | None, runs: Path) -> Run:
     from personatune.pipeline.run import Run
 
-    return Run.open(runs, name, _config(preset, data, model, settings))
+    return by_main_process(lambda: Run.open(runs, name, _config(preset, data, model, settings)))
 
 
 def _config(preset: str, data: str | None, model: str | None, settings: list[str] | None) -> Config:
@@ -108,9 +121,13 @@ def _config(preset: str, data: str | None, model: str | None, settings: list[str
 def run_stage(stage: str, name: str, runs: Path, redo: bool) -> None:
     from personatune.pipeline.run import Run
 
-    opened = Run.open(runs, name)
-    if redo:
-        opened.forget(stage)
+    def reopen() -> Run:
+        opened = Run.open(runs, name)
+        if redo:
+            opened.forget(stage)
+        return opened
+
+    opened = by_main_process(reopen)
     if not _conduct(opened, [stage]):
         typer.echo(f"{stage} of run {name} is done already; --redo starts it over")
 
@@ -123,7 +140,8 @@ def _conduct(opened: Run, stages: Any) -> list[str]:
     try:
         return run_stages(opened, stages, RichProgress())
     except KeyboardInterrupt:
-        typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
+        if not process_number():
+            typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
         raise typer.Exit(130) from None
 
 

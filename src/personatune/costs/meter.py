@@ -76,6 +76,7 @@ class StageMeter:
         self.tokens_generated = 0
         self.flops = 0.0
         self.bytes_stored = 0
+        self._others: list[StageCost] = []
         self._memory = PeakMemory()
         self._memory.start()
         self._wall = time.perf_counter()
@@ -94,22 +95,38 @@ class StageMeter:
         """Return the peak since the stage began, in bytes."""
         return self._memory.peak()
 
-    def finish(self, stage: str, matmul_peak: float | None, *, interrupted: bool) -> StageCost:
-        """Stop measuring and return what this stretch took, still without a price."""
+    @property
+    def device(self) -> str:
+        """Return what kind of memory is measured: "cpu" or "gpu"."""
+        return self._memory.device
+
+    def include(self, other: StageCost) -> None:
+        """Count what another process did for this stage meanwhile."""
+        self._others.append(other)
+
+    def so_far(self, stage: str = "") -> StageCost:
+        """Return what this stretch took until now, still without a price; other processes' share is in it."""
+        parts = self._others
+        peaks = [self.peak_memory(), *(other.peak_memory_bytes for other in parts)]
+        devices = [self._memory.devices(), *(other.devices for other in parts)]
         return StageCost(
             stage=stage,
             wall_seconds=time.perf_counter() - self._wall,
-            cpu_seconds=time.process_time() - self._cpu,
-            peak_memory_bytes=self._memory.stop(),
-            device=self._memory.device,
-            devices=self._memory.devices(),
-            tokens_trained=self.tokens_trained,
-            tokens_generated=self.tokens_generated,
-            flops=self.flops,
-            matmul_peak=matmul_peak,
+            cpu_seconds=time.process_time() - self._cpu + sum(other.cpu_seconds for other in parts),
+            peak_memory_bytes=joint_peak(self.device, peaks),
+            device=self.device,
+            devices=sum(devices) if self.device == "gpu" else 1,
+            tokens_trained=self.tokens_trained + sum(other.tokens_trained for other in parts),
+            tokens_generated=self.tokens_generated + sum(other.tokens_generated for other in parts),
+            flops=self.flops + sum(other.flops for other in parts),
             bytes_stored=self.bytes_stored,
-            interrupted=int(interrupted),
         )
+
+    def finish(self, stage: str, matmul_peak: float | None, *, interrupted: bool) -> StageCost:
+        """Stop measuring and return what this stretch took, still without a price."""
+        took = self.so_far(stage)
+        self._memory.stop()
+        return replace(took, matmul_peak=matmul_peak, interrupted=int(interrupted))
 
 
 class MetricsTracker:
@@ -213,6 +230,11 @@ class MetricsTracker:
             return cost  # stays without money; track_cost says why
         money = self.prices.money(machine, cost.wall_seconds, cost.bytes_stored, cost.devices)
         return replace(cost, money=money, currency=self.prices.currency, machine=machine.name)
+
+
+def joint_peak(device: str, peaks: Sequence[int]) -> int:
+    """Return what processes that run together need: on GPUs the fullest decides, on the CPU they share one memory."""
+    return max(peaks) if device == "gpu" else sum(peaks)
 
 
 def add_costs(stage: str, segments: Sequence[StageCost]) -> StageCost:

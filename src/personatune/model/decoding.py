@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from personatune.model.draws import Draws
 from personatune.model.kept_prompts import KeptPrompts
 from personatune.model.lean_decoder import LeanDecoder, lean_decoder
 from personatune.model.row_cache import SharedPromptCache
@@ -37,7 +38,7 @@ def decode(
     sampling: Sampling,
     *,
     replies_per_prompt: int = 1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Draws | None = None,
     kept: KeptPrompts | None = None,
     said: Said | None = None,
     with_logprobs: bool = True,
@@ -52,7 +53,7 @@ def decode(
     spoken = [Spoken(sampling.no_repeat_ngram, said[row // replies_per_prompt] if said else ()) for row in rows]
     for step in range(sampling.max_new_tokens):
         speaking = [spoken[row] for row in rows]
-        tokens, logprobs = choose_tokens(logits, speaking, sampling, generator, with_logprobs=with_logprobs)
+        tokens, logprobs = choose_tokens(logits, speaking, sampling, generator, rows=rows, with_logprobs=with_logprobs)
         yield list(zip(rows, tokens, logprobs, strict=True))
         for own, token in zip(speaking, tokens, strict=True):
             own.append(token)

@@ -15,6 +15,7 @@ import torch
 
 from personatune.dialogue import Context, Respond
 from personatune.model.decoding import Said, decode
+from personatune.model.draws import Draws
 from personatune.model.kept_prompts import KeptPrompts
 from personatune.model.prompts import PromptFormat
 from personatune.model.sampling import Sampling
@@ -48,7 +49,7 @@ def generate_replies(
     sampling: Sampling,
     *,
     replies_per_prompt: int = 1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Draws | None = None,
     kept: KeptPrompts | None = None,
     said: Said | None = None,
     with_logprobs: bool = True,
@@ -56,6 +57,7 @@ def generate_replies(
     """Generate replies to token prompts as one batch; returns ``replies_per_prompt`` replies for each prompt.
 
     Args:
+        generator: one for the batch, or numbers that belong to each reply (`Draws`).
         kept: what earlier turns of the same dialogues left, row for row; only what is new is encoded.
         said: for each prompt the speaker's earlier replies as tokens, for ``sampling.no_repeat_ngram``.
         with_logprobs: otherwise the log-probabilities are NaN, and greedy decoding is a little faster.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +42,20 @@ class SharedReplies:
 
     Args:
         items: prompt and reply of each, as tokens; equal prompts share a row.
+        own: numbers of the items to keep, where other processes keep the others; None keeps all.
     """
 
-    def __init__(self, split: SplitModel, items: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> None:
+    def __init__(
+        self,
+        split: SplitModel,
+        items: Sequence[tuple[Sequence[int], Sequence[int]]],
+        pad_id: int,
+        own: Sequence[int] | None = None,
+    ) -> None:
         self.split = split
         self.pad_id = pad_id
-        self.pieces = _pieces(split, items)
+        numbers = range(len(items)) if own is None else own
+        self.pieces = _pieces(split, {number: items[number] for number in numbers})
         self.piece_of = {number: piece for piece in self.pieces for number in piece.replies}
 
     def __len__(self) -> int:
@@ -113,13 +121,13 @@ class SharedReplies:
         return max(widths.values())
 
 
-def _pieces(split: SplitModel, items: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Piece]:
+def _pieces(split: SplitModel, items: Mapping[int, tuple[Sequence[int], Sequence[int]]]) -> list[Piece]:
     """Put replies to one prompt together, as many as a row may hold, where the model can share them."""
     pieces: list[Piece] = []
     # One row beyond the model's window keeps all rows plain: a batch of rows has one kind of mask.
-    shares = split.shares(max((len(prompt) + len(reply) for prompt, reply in items), default=0))
+    shares = split.shares(max((len(prompt) + len(reply) for prompt, reply in items.values()), default=0))
     open_ones: dict[tuple[int, ...], tuple[Piece, int]] = {}
-    for number, (prompt, reply) in enumerate(items):
+    for number, (prompt, reply) in items.items():
         key = tuple(prompt)
         piece, room = open_ones.get(key, (None, 0))
         if piece is None or len(reply) > room or not shares:

@@ -40,10 +40,11 @@ class TrunkCache(SharedReplies):
         items: Sequence[tuple[Sequence[int], Sequence[int]]],
         pad_id: int,
         *,
+        own: Sequence[int] | None = None,
         folder: Path | None = None,
         advance: Callable[[int], None] = lambda _count: None,
     ) -> None:
-        super().__init__(split, items, pad_id)
+        super().__init__(split, items, pad_id, own)
         self.folder = folder
         if split.trunk_layers:
             self._fill(advance)

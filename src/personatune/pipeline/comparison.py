@@ -12,13 +12,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from personatune.costs.meter import MetricsTracker, StageCost, StageMeter
+from personatune.costs.meter import MetricsTracker, StageCost, StageMeter, joint_peak
 from personatune.data.processing import PreparedData
 from personatune.errors import UserError
 from personatune.pipeline.models import load_base, load_prompts
 from personatune.pipeline.run import Run
 from personatune.progress import Progress
 from personatune.storage import read_json, write_json
+from personatune.training.distributed import Processes
 from personatune.training.sft import HeldOutPoint, SFTResult, SFTTrainer
 from personatune.training.tracking import Tracker
 
@@ -30,6 +31,7 @@ def compare_fine_tuning(
     costs: MetricsTracker,
     progress: Progress,
     open_tracker: Callable[[int], Tracker],
+    processes: Processes,
 ) -> dict[str, Any]:
     """Train every weight until the held-out loss that the run's LoRA reached, and compare what both took.
 
@@ -73,8 +75,11 @@ def compare_fine_tuning(
         meter=meter,
     )
     result = trainer.train()
+    peak = joint_peak(meter.device, processes.gather(meter.peak_memory()))
+    if not processes.main:  # its ledger has the costs of all
+        return {"savings": {}}
     trainer.checkpoints.clear()
-    peaks = {"lora": costs.costs()["sft"].peak_memory_bytes, "full": meter.peak_memory()}
+    peaks = {"lora": costs.costs()["sft"].peak_memory_bytes, "full": peak}
     lora = StageCost("lora", target.seconds, 0.0, peaks["lora"])
     full = StageCost("full", result.curve[-1].seconds, 0.0, peaks["full"])
     reached = result.curve[-1].loss <= target.loss

@@ -1,4 +1,8 @@
-"""Runs stages one after the other, measures each, and goes on where an earlier call stopped."""
+"""Runs stages one after the other, measures each, and goes on where an earlier call stopped.
+
+Several processes (docs/distributed.md) run the stages that train together; in the other stages all but the main one
+wait. The main process alone writes the run's files.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import ctypes
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
-from personatune.costs.meter import MetricsTracker, measure_matmul_peak
+from personatune.costs.meter import MetricsTracker, StageMeter, measure_matmul_peak
 from personatune.costs.savings import PriceTable
 from personatune.pipeline.run import Run
-from personatune.pipeline.stages import STAGE_FUNCTIONS, Stage
-from personatune.progress import Progress
+from personatune.pipeline.stages import STAGE_FUNCTIONS, TOGETHER, Stage
+from personatune.progress import Progress, SilentProgress
 from personatune.storage import read_json, write_json
+from personatune.training.distributed import Processes, join_processes
 
 
 def run_stages(run: Run, names: Sequence[str], progress: Progress) -> list[str]:
@@ -22,21 +28,45 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress) -> list[str]:
         UserError: a stage before is missing, or the user's input is wrong.
         KeyboardInterrupt: Ctrl-C; what was reached is saved and the next call goes on there.
     """
-    costs = MetricsTracker(
-        run.directory / "costs.jsonl", PriceTable.load(run.config.costs.price_table), _matmul_peak(run)
-    )
-    done = run.done()
-    ran = []
-    for name in names:
-        if name in done:
-            continue
-        with costs.stage(name) as meter:
-            figures = STAGE_FUNCTIONS[name](Stage(run, name, meter, costs, progress))
-            meter.add(bytes_stored=sum(f.stat().st_size for f in run.folder(name).rglob("*") if f.is_file()))
-        run.mark_done(name, figures)
-        ran.append(name)
+    processes = join_processes()
+    processes.choose(run.config.distributed.strategy)
+    if not processes.main:
+        progress = SilentProgress()
+    peak = _matmul_peak(run, processes)
+    ledger = run.directory / "costs.jsonl" if processes.main else None
+    costs = MetricsTracker(ledger, PriceTable.load(run.config.costs.price_table), peak)
+    done = processes.from_main(run.done)
+    ran = [name for name in names if name not in done]
+    for name in ran:
+        if name in TOGETHER:
+            _run(run, name, costs, progress, processes)
+        else:
+            processes.from_main(partial(_run, run, name, costs, progress, Processes()))
+        processes.wait()  # until its files are there
         _release_memory()
     return ran
+
+
+def _run(run: Run, name: str, costs: MetricsTracker, progress: Progress, processes: Processes) -> None:
+    """Run and measure one stage; the main process notes that it is done."""
+    with costs.stage(name) as meter:
+        try:
+            figures = STAGE_FUNCTIONS[name](Stage(run, name, meter, costs, progress, processes))
+        except KeyboardInterrupt:  # all of them stop after the same step
+            _add_up(meter, processes)
+            raise
+        _add_up(meter, processes)
+        if processes.main:
+            meter.add(bytes_stored=sum(f.stat().st_size for f in run.folder(name).rglob("*") if f.is_file()))
+    if processes.main:
+        run.mark_done(name, figures)
+
+
+def _add_up(meter: StageMeter, processes: Processes) -> None:
+    """Let the main process's meter count what the others did too."""
+    for other in processes.gather(meter.so_far())[1:]:
+        if processes.main:
+            meter.include(other)
 
 
 def _release_memory() -> None:
@@ -46,9 +76,13 @@ def _release_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _matmul_peak(run: Run) -> float:
-    """Return the machine's matmul peak in FLOP/s, measured once a run."""
+def _matmul_peak(run: Run, processes: Processes) -> float:
+    """Return the matmul peak in FLOP/s of what this run computes on, measured once a run and number of processes."""
     place = run.directory / "machine.json"
-    if not place.is_file():
-        write_json(place, {"matmul_peak": measure_matmul_peak()})
-    return float(read_json(place)["matmul_peak"])
+    key = "matmul_peak" if processes.alone else f"matmul_peak_of_{processes.count}_processes"
+    known = processes.from_main(lambda: read_json(place) if place.is_file() else {})
+    if key not in known:
+        processes.wait()  # all measure at once: together they have the machine's cores and memory
+        known[key] = processes.total(measure_matmul_peak())
+        processes.from_main(lambda: write_json(place, known))
+    return float(known[key])

@@ -25,22 +25,24 @@ from personatune.pipeline.run import Run
 from personatune.progress import Progress
 from personatune.report.build import build_report
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
+from personatune.training.distributed import Processes
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.rollouts import POLICY
 from personatune.training.sft import SFTTrainer
-from personatune.training.tracking import Tracker, open_tracker
+from personatune.training.tracking import SilentTracker, Tracker, open_tracker
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage works with."""
+    """What a stage works with. Of the processes that run it together, the main one alone writes its files."""
 
     run: Run
     name: str
     meter: StageMeter
     costs: MetricsTracker
     progress: Progress
+    processes: Processes
 
     @property
     def folder(self) -> Path:
@@ -48,6 +50,8 @@ class Stage:
 
     def tracker(self, step: int) -> Tracker:
         """Open where this stage's figures go, resuming at ``step``."""
+        if not self.processes.main:
+            return SilentTracker()
         tracking = self.run.config.tracking
         return open_tracker(self.folder, tracking, run=self.run.name, stage=self.name, resume_step=step)
 
@@ -92,12 +96,13 @@ def sft(stage: Stage) -> dict[str, Any]:
         progress=stage.progress,
         meter=stage.meter,
     )
-    result = trainer.train()
     assert trainer.wrapper is not None  # LoRA settings were given
-    trainer.wrapper.save(stage.folder / "adapter")
     info = trainer.wrapper.get_model_info()
-    write_json(stage.folder / "summary.json", {**result.to_json(), "model": info.to_json()})
-    trainer.checkpoints.clear()
+    result = trainer.train()
+    if stage.processes.main:
+        trainer.wrapper.save(stage.folder / "adapter")
+        write_json(stage.folder / "summary.json", {**result.to_json(), "model": info.to_json()})
+        trainer.checkpoints.clear()
     return {"held_out_loss": result.best.loss, "steps": result.curve[-1].step}
 
 
@@ -149,9 +154,10 @@ def reward(stage: Stage) -> dict[str, Any]:
     with stage.progress.task("Reward model: held-out pairs", 1) as task:
         report = trainer.evaluate(test_pairs, config.evaluation.bootstrap_samples)
         task.advance()
-    model.save(stage.folder / "branch")
-    write_json(stage.folder / "report.json", report)
-    trainer.checkpoints.clear()
+    if stage.processes.main:
+        model.save(stage.folder / "branch")
+        write_json(stage.folder / "report.json", report)
+        trainer.checkpoints.clear()
     return {"accuracy": report["accuracy"]["all"]["value"]}
 
 
@@ -178,10 +184,11 @@ def ppo(stage: Stage) -> dict[str, Any]:
         meter=stage.meter,
     )
     result = trainer.train()
-    split.save_branch(POLICY, stage.folder / "branch")
-    join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
-    write_json(stage.folder / "summary.json", {**result.to_json(), "kl_budget": config.ppo.kl_budget})
-    trainer.checkpoints.clear()
+    if stage.processes.main:
+        split.save_branch(POLICY, stage.folder / "branch")
+        join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
+        write_json(stage.folder / "summary.json", {**result.to_json(), "kl_budget": config.ppo.kl_budget})
+        trainer.checkpoints.clear()
     for warning in result.warnings:
         stage.progress.say(f"PPO: {warning}")
     summary = result.to_json()
@@ -202,7 +209,9 @@ def evaluate(stage: Stage) -> dict[str, Any]:
 def compare(stage: Stage) -> dict[str, Any]:
     """Train every weight of the base model to the held-out loss that LoRA reached, and compare what it took."""
     stage.run.require(stage.name)
-    comparison = compare_fine_tuning(stage.run, stage.folder, stage.meter, stage.costs, stage.progress, stage.tracker)
+    comparison = compare_fine_tuning(
+        stage.run, stage.folder, stage.meter, stage.costs, stage.progress, stage.tracker, stage.processes
+    )
     return dict(comparison["savings"])
 
 
@@ -214,6 +223,9 @@ def report(stage: Stage) -> dict[str, Any]:
         task.advance()
     return {"report": paths.html.name}
 
+
+TOGETHER = ("sft", "reward", "ppo", "compare")
+"""Stages that all processes run together; the others are the main one's."""
 
 STAGE_FUNCTIONS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "prepare": prepare,
@@ -293,9 +305,11 @@ def _probe_judge(stage: Stage, split: SplitModel, prompts: Any) -> Callable[[], 
     bot = Chatbot(split.backbone, prompts, sampling, batch_size=config.evaluation.batch_size)
 
     def judge() -> float:
+        own = stage.processes.own(scripts)
         with split.active(POLICY):
-            dialogues = hold_dialogues(scripts, bot.in_dialogues())
+            dialogues = hold_dialogues(own, bot.in_dialogues()) if own else []
         verdicts = [verdict for dialogue in dialogues for verdict in dialogue.verdicts if verdict]
-        return sum(verdict == "consistent" for verdict in verdicts) / len(verdicts)
+        consistent = sum(verdict == "consistent" for verdict in verdicts)
+        return stage.processes.total(consistent) / stage.processes.total(len(verdicts))
 
     return judge

@@ -19,6 +19,7 @@ from personatune.model.compiled import compile_layers, eagerly, release_layers
 from personatune.model.fused_lora import fuse_lora
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.prompts import EncodedDialogue
+from personatune.training.distributed import Processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,6 +32,7 @@ class GradientStep:
         base: the causal language model, adapters attached.
         model: the same as its owner trains it (the PEFT model, or ``base``); its mode is set to training.
         compiled: run the decoder layers compiled.
+        processes: share each batch; every one of them is given the whole of it.
         say: told when compiling fails; training then goes on without.
     """
 
@@ -42,12 +44,14 @@ class GradientStep:
         pad_id: int,
         *,
         compiled: bool = False,
+        processes: Processes | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.base = base
         self.model = model
         self.config = config
         self.pad_id = pad_id
+        self.processes = processes or Processes()
         self.say = say
         device = next(base.parameters()).device
         half = {weight.dtype for weight in base.parameters()} & {torch.float16, torch.bfloat16}
@@ -84,12 +88,13 @@ class GradientStep:
             self.stop_compiling()
             self.optimizer.zero_grad(set_to_none=True)
             loss = self._gradients(batch)
+        self.processes.sum_gradients(self._parameters)
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss
+        return self.processes.total(loss)
 
     def stop_compiling(self) -> None:
         """Run uncompiled from now on."""
@@ -98,17 +103,21 @@ class GradientStep:
         self.compiled = False
 
     def _gradients(self, batch: Sequence[EncodedDialogue]) -> float:
-        """Add up the gradients of the batch's token-weighted mean loss, micro-batch by micro-batch."""
+        """Add up the gradients of the batch's token-weighted mean loss, micro-batch by micro-batch.
+
+        With more than one process, each does this for the dialogues it owns; gradients and losses are to be summed.
+        """
         weights = sum(sum(dialogue.loss_weights[1:]) for dialogue in batch)
-        size = self.config.micro_batch_size or len(batch)
+        own = self.processes.own(batch)
+        size = self.config.micro_batch_size or max(1, len(own))
+        parts = [own[start : start + size] for start in range(0, len(own), size)]
         total = 0.0
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
+        for part, factor in self.processes.evenly(parts, lambda: list(batch[:1])):
             # A size of one is a constant to the compiler: the odd last batch would cost a graph of its own.
             odd = self.compiled and len(part) == 1 < size
             with self._precision, eagerly() if odd else nullcontext():
                 sums = dialogue_losses(self.base, part, self.pad_id)
-            loss: Tensor = torch.stack([row.weighted for row in sums]).sum() / weights
+            loss: Tensor = torch.stack([row.weighted for row in sums]).sum() * factor / weights
             self.scaler.scale(loss).backward()
             total += float(loss.detach())
         return total

@@ -25,7 +25,8 @@ from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat
 from personatune.progress import Progress, SilentProgress
 from personatune.training import rl_math
-from personatune.training.checkpoints import CheckpointManager, optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.distributed import join_processes
 from personatune.training.interrupts import StopRequest
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import RewardModel
@@ -61,7 +62,8 @@ class PPOTrainer:
     Args:
         split: the backbone with the trained reward branch; policy and critic are added here.
         contexts: what to answer; drawn with replacement of whole shuffled passes.
-        judge: returns the independent judge's figure (0 to 1) for the policy as it is now.
+        judge: returns the independent judge's figure (0 to 1) for the policy as it is now; every process calls it and
+            must get the same figure.
         open_tracker: given the update it resumes at, returns where figures go.
     """
 
@@ -93,8 +95,14 @@ class PPOTrainer:
         self.open_tracker = open_tracker
         self.progress = progress or SilentProgress()
         self.meter = meter
+        self.processes = join_processes()
+        if config.prompts_per_update < self.processes.count:
+            raise UserError(
+                f"ppo.prompts_per_update = {config.prompts_per_update} for {self.processes.count} processes: expected "
+                f"a prompt for each at least; raise it or launch fewer"
+            )
         self.step = PPOUpdate(split, prompts, reward, config, seed=seed, folder=directory / "trunk")
-        self.checkpoints = CheckpointManager(directory / "checkpoints")
+        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
 
     def train(self) -> PPOResult:
         """Run all updates, or until the KL budget is spent; the policy branch ends at the best judged checkpoint.
@@ -126,9 +134,10 @@ class PPOTrainer:
                     result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
                 if update % self.config.judge_every == 0 or update == self.config.updates or result.stopped:
                     self._judge(result, update, tracker)
-                if stop.requested or result.judged[-1]["update"] == update:
+                stopping = self.processes.any(stop.requested)
+                if stopping or result.judged[-1]["update"] == update:
                     self._save(result, update)
-                if stop.requested:
+                if stopping:
                     tracker.close()
                     raise KeyboardInterrupt
         tracker.close()
@@ -150,11 +159,13 @@ class PPOTrainer:
         if self.meter:
             rollouts = experience.rollouts
             self.meter.add(
-                tokens_trained=rollouts.trunk.tokens * self.config.epochs, tokens_generated=int(rollouts.mask.sum())
+                tokens_trained=rollouts.trunk.tokens * self.config.epochs,
+                tokens_generated=int(rollouts.mask[list(rollouts.trunk.piece_of)].sum()),
             )
 
     def _judge(self, result: PPOResult, update: int, tracker: Tracker) -> None:
-        figure = self.judge()
+        with self.processes.whole(self.split.backbone):
+            figure = self.judge()
         result.judged.append({"update": update, "judge": figure})
         tracker.log({"judge": figure}, update)
         trained = [look for look in result.judged if look["update"] > 0]
@@ -176,6 +187,7 @@ class PPOTrainer:
             )
 
     def _save(self, result: PPOResult, update: int) -> None:
+        self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])
         policy, policy_groups = optimizer_tensors(self.step.policy_optimizer)
         critic, critic_groups = optimizer_tensors(self.step.critic_optimizer)
         tensors = {

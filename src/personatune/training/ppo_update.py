@@ -30,6 +30,7 @@ from personatune.model.generation import Sampling
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS
 from personatune.training import rl_math
+from personatune.training.distributed import in_turn, join_processes
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import (
     CRITIC,
@@ -43,6 +44,10 @@ from personatune.training.rollouts import (
 from personatune.words import words
 
 SELF_CHECK_TOLERANCE = 1e-2  # nats a token; sampler and trainer batch differently, so float noise is allowed for
+
+
+FIGURES = ("policy_loss", "value_loss", "clip_fraction", "entropy", "ratio")
+"""What a step of the optimisers reports, token-weighted means over its replies."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class PPOUpdate:
         self.critic_parameters: list[nn.Parameter] = split.parameters(CRITIC)
         self.policy_optimizer = _adam(self.policy_parameters, config.policy_learning_rate)
         self.critic_optimizer = _adam(self.critic_parameters, config.critic_learning_rate)
+        self.processes = join_processes()
+        self.processes.shard(split.backbone)
         self.kl = rl_math.AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
         self.sampling = Sampling(config.max_new_tokens, temperature=1.0)  # unaltered: see `Rollouts`
 
@@ -103,16 +110,18 @@ class PPOUpdate:
     def collect(self, contexts: Sequence[Context], number: int) -> Experience:
         """Steps 1 to 4: sample, score, penalise, estimate advantages."""
         config = self.config
-        rollouts = sample_rollouts(
-            self.split,
-            self.prompts,
-            contexts,
-            replies_per_prompt=config.replies_per_prompt,
-            sampling=self.sampling,
-            generator=torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFF),
-            folder=self.folder,
-        )
-        ref_logprobs, values, raw = self._read(rollouts)
+        with self.processes.whole(self.split.backbone):
+            rollouts = sample_rollouts(
+                self.split,
+                self.prompts,
+                contexts,
+                replies_per_prompt=config.replies_per_prompt,
+                sampling=self.sampling,
+                seeds=[hash((self.seed, number, place)) & 0x7FFFFFFF for place in range(len(contexts))],
+                folder=self.folder and self.processes.folder(self.folder),
+                processes=self.processes,
+            )
+            ref_logprobs, values, raw = map(self.processes.summed, self._read(rollouts))
         cut_off = (~rollouts.finished).to(raw)
         scores = self.reward.normalise(raw) - config.truncation_penalty * cut_off
         rewards = rl_math.compute_rewards(scores, rollouts.logprobs, ref_logprobs, rollouts.mask, self.kl.coef)
@@ -123,7 +132,10 @@ class PPOUpdate:
 
     @torch.no_grad()
     def _read(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the reference's log-probabilities and the critic's values, N × R, and the reward model's scores, N."""
+        """Return the reference's log-probabilities and the critic's values, N × R, and the reward model's scores, N.
+
+        Each process fills in the replies it owns; zeros stand elsewhere.
+        """
         ref_logprobs, values = torch.zeros_like(rollouts.logprobs), torch.zeros_like(rollouts.logprobs)
         scores = torch.zeros(len(rollouts), device=self.split.device)
         for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
@@ -162,18 +174,24 @@ class PPOUpdate:
 
     def minibatch(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
         """Make one optimiser step of policy and critic on some replies; returns token-weighted means over them."""
-        figures = self.gradients(experience, numbers)
+        figures = self.processes.totals(self.gradients(experience, numbers))
+        self.processes.sum_gradients([*self.policy_parameters, *self.critic_parameters])
         _apply(self.policy_optimizer, self.policy_parameters, self.config.max_grad_norm)
         _apply(self.critic_optimizer, self.critic_parameters, self.config.max_grad_norm)
         return figures
 
     def gradients(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
-        """Add the gradients of the losses on some replies to policy and critic; returns what `minibatch` does."""
+        """Add the gradients of the losses on some replies to policy and critic; returns what `minibatch` does.
+
+        With more than one process, each does this for the replies it owns; gradients and figures are to be summed.
+        """
         trunk = experience.rollouts.trunk
         tokens = int(experience.rollouts.mask[list(numbers)].sum())
-        figures: Counter[str] = Counter()
-        for part in trunk.buckets(trunk.by_row(numbers), self.batch_tokens):
-            share = int(experience.rollouts.mask[part].sum()) / tokens
+        figures: Counter[str] = Counter(dict.fromkeys(FIGURES, 0.0))
+        own = [number for number in numbers if number in trunk.piece_of]
+        parts = trunk.buckets(trunk.by_row(own), self.batch_tokens)
+        for part, factor in self.processes.evenly(parts, lambda: list(trunk.piece_of)[:1]):
+            share = factor * int(experience.rollouts.mask[part].sum()) / tokens
             found = self._part_gradients(experience, trunk.batch(part), part, share)
             figures.update({name: value * share for name, value in found.items()})
         return dict(figures)
@@ -221,11 +239,12 @@ class PPOUpdate:
         rollouts = experience.rollouts
         policy = torch.zeros_like(rollouts.logprobs)
         covered = True
-        with torch.no_grad():
+        with torch.no_grad(), self.processes.whole(self.split.backbone):
             for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
                 trunk = rollouts.trunk.batch(numbers)
                 place(policy, numbers, trunk, branch_logprobs(self.split, trunk, POLICY)[0])
                 covered &= _covers(trunk, rollouts.tokens[numbers], rollouts.mask[numbers])
+        policy = self.processes.summed(policy)
         kl = float((policy - experience.ref_logprobs).abs().max())
         ratio = float((policy - rollouts.logprobs).abs().max())
         checks = {"kl_of_first_batch": kl, "sampler_against_trainer": ratio}
@@ -236,7 +255,7 @@ class PPOUpdate:
 
 def _shuffled(replies: int, replies_per_prompt: int, generator: torch.Generator) -> Tensor:
     """Return the replies in random order, those to one prompt behind one another: they share its computation."""
-    prompts = torch.randperm(replies // replies_per_prompt, generator=generator).tolist()
+    prompts = in_turn(torch.randperm(replies // replies_per_prompt, generator=generator).tolist())
     within = [torch.randperm(replies_per_prompt, generator=generator) for _ in prompts]
     return torch.cat([prompt * replies_per_prompt + order for prompt, order in zip(prompts, within, strict=True)])
 

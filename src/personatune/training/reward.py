@@ -21,7 +21,8 @@ from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
 from personatune.progress import Progress, SilentProgress
-from personatune.training.checkpoints import CheckpointManager, optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.distributed import in_turn, join_processes
 from personatune.training.interrupts import StopRequest
 from personatune.training.rl_math import bradley_terry_loss
 from personatune.training.tracking import SilentTracker, Tracker
@@ -121,7 +122,9 @@ class RewardModelTrainer:
         self.meter = meter
         self.parameters: list[nn.Parameter] = reward.split.parameters(BRANCH)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
-        self.checkpoints = CheckpointManager(directory / "checkpoints")
+        self.processes = join_processes()
+        self.processes.shard(reward.split.backbone)
+        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
 
     def train(self, pairs: Sequence[PreferencePair]) -> None:
         """Train on pairs, resuming where an interrupted call stopped.
@@ -132,6 +135,8 @@ class RewardModelTrainer:
         """
         if not pairs:
             raise UserError("the reward model needs preference pairs, found none; run the stage preferences first")
+        if len(pairs) < self.processes.count:
+            raise UserError(f"{len(pairs)} preference pairs for {self.processes.count} processes; launch fewer")
         steps_per_epoch = -(-len(pairs) // self.config.batch_size)
         total = steps_per_epoch * self.config.epochs
         step = self._resume()
@@ -146,9 +151,10 @@ class RewardModelTrainer:
                     step += 1
                     tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
                     task.advance(1, loss=loss, accuracy=accuracy)
-                    if stop.requested or step % steps_per_epoch == 0:
+                    stopping = self.processes.any(stop.requested)
+                    if stopping or step % steps_per_epoch == 0:
                         self._save(step)
-                    if stop.requested:
+                    if stopping:
                         tracker.close()
                         raise KeyboardInterrupt
         tracker.close()
@@ -158,23 +164,30 @@ class RewardModelTrainer:
         epoch, within = divmod(step, -(-count // self.config.batch_size))
         order = list(range(count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        order = in_turn(order)
         chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
         loss, accuracy = self.gradients(data, [(pair, count + pair) for pair in chosen])
         for group in self.optimizer.param_groups:  # linear decay: a short run ends settled
             group["lr"] = self.config.learning_rate * (1 - step / total)
+        self.processes.sum_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss, accuracy
+        return self.processes.total(loss), self.processes.total(accuracy)
 
     def gradients(self, data: SharedReplies, pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
-        """Add the gradients of the mean loss over pairs (numbers of better and worse reply); return loss, accuracy."""
+        """Add the gradients of the mean loss over pairs (numbers of better and worse reply); return loss, accuracy.
+
+        With more than one process, each does this for the pairs it owns; gradients and figures are to be summed.
+        """
         loss = accuracy = 0.0
-        for numbers in data.buckets(pairs, self.batch_tokens):  # better and worse in turn
+        own = [pair for pair in pairs if pair[0] in data.piece_of]
+        parts = data.buckets(own, self.batch_tokens)  # better and worse in turn
+        for numbers, factor in self.processes.evenly(parts, lambda: list(data.piece_of)[:2]):
             trunk = data.batch(numbers)
             scores = self.reward.score_trunk(trunk)
             better, worse = scores[0::2], scores[1::2]
-            share = len(better) / len(pairs)
+            share = factor * len(better) / len(pairs)
             part = bradley_terry_loss(better, worse) * share
             part.backward()
             loss += float(part.detach())
@@ -184,19 +197,24 @@ class RewardModelTrainer:
         return loss, accuracy
 
     def _encode(self, pairs: Sequence[PreferencePair]) -> TrunkCache:
-        """Run the shared layers over all pairs: the better replies are numbered first, then the worse ones."""
+        """Run the shared layers over this process's pairs: the better replies have the first numbers."""
         items = [self.reward.encode(pair.context, pair.chosen) for pair in pairs]
         items += [self.reward.encode(pair.context, pair.rejected) for pair in pairs]
-        with self.progress.task("Reward model: shared layers", len(items)) as task:
+        own = self.processes.own(range(len(pairs)))
+        own += [len(pairs) + pair for pair in own]
+        split = self.reward.split
+        with self.progress.task("Reward model: shared layers", len(own)) as task, self.processes.whole(split.backbone):
             return TrunkCache(
-                self.reward.split,
+                split,
                 items,
                 self.reward.prompts.pad_id,
-                folder=self.directory / "trunk",
+                own=own,
+                folder=self.processes.folder(self.directory / "trunk"),
                 advance=task.advance,
             )
 
     def _save(self, step: int) -> None:
+        self.processes.align(self.parameters)
         moments, groups = optimizer_tensors(self.optimizer)
         tensors = {"weights": self.reward.split.branch_tensors(BRANCH), "optimizer": moments}
         self.checkpoints.save(step, tensors, {"optimizer": groups})
@@ -218,15 +236,24 @@ class RewardModelTrainer:
         if not pairs:
             raise UserError("the reward model needs held-out pairs, found none; raise data.validation_share")
         contexts = [pair.context for pair in pairs]
-        chosen = self.reward.score(contexts, [pair.chosen for pair in pairs])
-        rejected = self.reward.score(contexts, [pair.rejected for pair in pairs])
-        swapped = self.reward.score(swap_personas(contexts), [pair.chosen for pair in pairs])
+        chosen, rejected, swapped = (
+            self._scores(asked, replies)
+            for asked, replies in (
+                (contexts, [pair.chosen for pair in pairs]),
+                (contexts, [pair.rejected for pair in pairs]),
+                (swap_personas(contexts), [pair.chosen for pair in pairs]),
+            )
+        )
         scores = torch.tensor(chosen + rejected)
         self.reward.mean = float(scores.mean())
         self.reward.scale = float(scores.std().clamp(min=1e-6))
         figures = report(pairs, chosen, rejected, swapped, bootstrap_samples, self.seed)
         check = {"context": contexts[0].to_json(), "reply": pairs[0].chosen, "score": chosen[0]}
         return {**figures, "score_mean": self.reward.mean, "score_scale": self.reward.scale, "check": check}
+
+    def _scores(self, contexts: Sequence[Context], replies: Sequence[str]) -> list[float]:
+        with self.processes.whole(self.reward.split.backbone):
+            return self.processes.in_order(self.reward.score(self.processes.own(contexts), self.processes.own(replies)))
 
 
 def swap_personas(contexts: Sequence[Context]) -> list[Context]:

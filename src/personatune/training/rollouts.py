@@ -11,9 +11,11 @@ from torch import Tensor
 
 from personatune.dialogue import Context
 from personatune.model.branches import SplitModel, Trunk, pad_batch
+from personatune.model.draws import Draws
 from personatune.model.generation import Reply, Sampling, generate_replies
 from personatune.model.prompts import PromptFormat
 from personatune.model.trunk_cache import TrunkCache
+from personatune.training.distributed import Processes
 from personatune.training.rl_math import head_logprobs
 
 POLICY = "policy"
@@ -26,6 +28,7 @@ class Rollouts:
 
     Attributes:
         trunk: prompts with their replies through the shared layers, computed once; a prompt once for its replies.
+            It holds the replies that this process owns, all else is of everybody's.
         tokens, mask: N × R; the replies' tokens, right-padded.
         logprobs: N × R; under the policy that sampled them (the sampler doesn't alter its distribution).
         texts, finished: of each reply; an unfinished one was cut at the token limit.
@@ -51,28 +54,38 @@ def sample_rollouts(
     *,
     replies_per_prompt: int,
     sampling: Sampling,
-    generator: torch.Generator,
+    seeds: Sequence[int],
+    processes: Processes,
     folder: Path | None = None,
 ) -> Rollouts:
     """Sample replies from the policy branch and run the shared layers once over prompts and replies.
 
-    ``folder`` is where the shared layers' output goes when there is too much of it for the memory.
+    Args:
+        seeds: of each context's draws, so that the same replies come whoever answers and whatever is decoded together.
+        processes: each answers the prompts it owns.
+        folder: where the shared layers' output goes when there is too much of it for the memory.
     """
     encoded = [prompts.encode_prompt(context, sampling.max_new_tokens) for context in contexts]
     with split.active(POLICY):
-        groups = generate_replies(
+        own_groups = generate_replies(
             split.backbone,
-            encoded,
+            processes.own(encoded),
             prompts.stop_ids,
             sampling,
             replies_per_prompt=replies_per_prompt,
-            generator=generator,
+            generator=Draws(processes.own(seeds), replies_per_prompt, sampling.max_new_tokens),
         )
+    groups = processes.in_order(own_groups)
+    own = [
+        number
+        for number in range(len(groups) * replies_per_prompt)
+        if (number // replies_per_prompt) % processes.count == processes.rank
+    ]
     rows = [(prompt, reply) for prompt, group in zip(encoded, groups, strict=True) for reply in group]
     tokens, mask = pad_batch([reply.ids for _, reply in rows], prompts.pad_id, split.device)
     items = [(prompt, reply.ids) for prompt, reply in rows]
     return Rollouts(
-        trunk=TrunkCache(split, items, prompts.pad_id, folder=folder),
+        trunk=TrunkCache(split, items, prompts.pad_id, own=own, folder=folder),
         tokens=tokens,
         mask=mask.bool(),
         logprobs=_padded_logprobs([reply for _, reply in rows], tokens.shape[1]).to(split.device),

@@ -30,13 +30,8 @@ from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue, PromptFormat
 from personatune.model.work import transformer_work
 from personatune.progress import Progress, SilentProgress, Task
-from personatune.training.checkpoints import (
-    CheckpointManager,
-    capture_rng,
-    optimizer_tensors,
-    restore_optimizer,
-    restore_rng,
-)
+from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.distributed import Processes, join_processes
 from personatune.training.gradient_step import GradientStep
 from personatune.training.interrupts import StopRequest
 from personatune.training.tracking import SilentTracker, Tracker
@@ -126,7 +121,8 @@ class SFTTrainer:
             )
         answers = (next(perspective.replies(), None) for perspective in validation)
         self.sample_contexts = list(islice((answer for answer in answers if answer), config.samples))
-        self.checkpoints = CheckpointManager(directory / "checkpoints")
+        self.processes = join_processes()
+        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
         self.steps_per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         planned = self.steps_per_epoch * config.epochs
         self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
@@ -135,8 +131,16 @@ class SFTTrainer:
         choice = choose_compilation(config.compile, epoch * self.total_steps / self.steps_per_epoch)
         self.choice = choice
         self.gradient_step = GradientStep(
-            base, self.model, config, prompts.pad_id, compiled=choice.compile, say=self.progress.say
+            base,
+            self.model,
+            config,
+            prompts.pad_id,
+            compiled=choice.compile and not self.processes.sharded,
+            processes=self.processes,
+            say=self.progress.say,
         )
+        if self.wrapper:  # full fine-tuning has no frozen weights to spread
+            self.processes.shard(base)
         self.parameters: list[nn.Parameter] = [p for p in self.model.parameters() if p.requires_grad]
 
     def train(self) -> SFTResult:
@@ -146,6 +150,7 @@ class SFTTrainer:
             KeyboardInterrupt: Ctrl-C; the step under way was finished and saved, the next call goes on there.
         """
         result = SFTResult(trainable_parameters=sum(p.numel() for p in self.parameters))
+        self.processes.seed(self.seed)
         now = self._resume(result)
         step = now.step
         result.compiled = f"{'yes' if self.gradient_step.compiled else 'no'}: {self.choice.reason}"
@@ -168,18 +173,19 @@ class SFTTrainer:
                 seconds = now.seconds + time.perf_counter() - started
                 step += 1
                 trained = sum(len(dialogue.input_ids) for dialogue in batch)
-                flops = self._flops(batch)
-                now = HeldOutPoint(step, now.tokens + trained, seconds, math.nan, now.flops + flops)
+                now = HeldOutPoint(step, now.tokens + trained, seconds, math.nan, now.flops + self._flops(batch))
                 if self.meter:
-                    self.meter.add(tokens_trained=trained, flops=flops)
+                    own = self.processes.own(batch)
+                    self.meter.add(tokens_trained=sum(len(each.input_ids) for each in own), flops=self._flops(own))
                 tracker.log({"train_loss": loss, "tokens_per_second": now.tokens / seconds}, step)
                 task.advance(1, loss=loss, held_out=result.curve[-1].loss)
+                stopping = self.processes.any(stop.requested)
                 if step in evaluate_at or step == self.total_steps:
                     self._evaluate(result, now, tracker, task)
                     self._save(result, now, best=result.best is result.curve[-1])
-                elif stop.requested:
+                elif stopping:
                     self._save(result, now, best=False)
-                if stop.requested:
+                if stopping:
                     tracker.close()
                     raise KeyboardInterrupt
         tracker.close()
@@ -215,30 +221,32 @@ class SFTTrainer:
         return self.work.training(*_sizes(batch), weights_trained=self.wrapper is None)
 
     def _evaluate(self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task) -> None:
-        with eagerly():
-            loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id)
-        if self.meter:
+        with eagerly(), self.processes.whole(self.base):
+            loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id, self.processes)
+            self._show_samples(point.step, tracker)
+        if self.meter and self.processes.main:  # of all of them
             self.meter.add(flops=self.work.forward(*_sizes(self.validation_set)))
         result.curve.append(replace(point, loss=loss))
         tracker.log({"held_out_loss": loss}, point.step)
         task.advance(0, held_out=loss)
-        if self.sample_contexts:
+
+    def _show_samples(self, step: int, tracker: Tracker) -> None:
+        if self.sample_contexts and self.processes.main:
             self.model.eval()
-            with eagerly():
-                bot = Chatbot(self.base, self.prompts, Sampling(40))
-                replies = bot([context for context, _ in self.sample_contexts])
+            replies = Chatbot(self.base, self.prompts, Sampling(40))([context for context, _ in self.sample_contexts])
             rows = [
                 {"line": context.history[-1].text, "reply": reply, "person": gold}
                 for (context, gold), reply in zip(self.sample_contexts, replies, strict=True)
             ]
-            tracker.samples("replies", rows, point.step)
+            tracker.samples("replies", rows, step)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def _save(self, result: SFTResult, now: HeldOutPoint, *, best: bool) -> None:
+        self.processes.align(self.parameters)
         moments, groups = optimizer_tensors(self.gradient_step.optimizer)
-        rng, rng_state = capture_rng()
+        rng, rng_state = self.processes.capture_rng()
         tensors = {"weights": self._weights(), "optimizer": moments, "rng": rng}
         state = {
             "curve": [asdict(point) for point in result.curve],
@@ -259,7 +267,7 @@ class SFTTrainer:
         self.gradient_step.scaler.load_state_dict(saved.state["loss_scale"])
         if not saved.state["compiled"]:  # compiling failed before; a step of the other kind differs in the last digits
             self.gradient_step.stop_compiling()
-        restore_rng(saved.tensors["rng"], saved.state["rng"])
+        self.processes.restore_rng(saved.tensors["rng"], saved.state["rng"])
         result.curve = [HeldOutPoint(**point) for point in saved.state["curve"]]
         return HeldOutPoint(**{**saved.state["now"], "loss": math.nan})
 
@@ -289,18 +297,21 @@ def encode_dialogues(
 
 
 @torch.no_grad()
-def held_out_loss(model: PreTrainedModel, dialogues: Sequence[EncodedDialogue], pad_id: int) -> float:
+def held_out_loss(
+    model: PreTrainedModel, dialogues: Sequence[EncodedDialogue], pad_id: int, processes: Processes | None = None
+) -> float:
     """Return the mean negative log-likelihood, nats a token, over all tokens that carry a loss."""
     model.eval()
     order = sorted(range(len(dialogues)), key=lambda index: len(dialogues[index].input_ids))
     nll = 0.0
     tokens = 0
-    for start in range(0, len(order), 4):
+    processes = processes or Processes()
+    for start in processes.own(range(0, len(order), 4)):
         batch = [dialogues[index] for index in order[start : start + 4]]
         for sums in dialogue_losses(model, batch, pad_id):
             nll += sums.nll
             tokens += sums.tokens
-    return nll / tokens
+    return processes.total(nll) / processes.total(tokens)
 
 
 def _sizes(dialogues: Sequence[EncodedDialogue]) -> tuple[list[int], int]:
