@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _UNITS = {"": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40}
-_COLUMNS = ("weights", "adapters", "gradients", "optimiser", "activations", "logits", "caches", "other")
+_KINDS = ("weights", "adapters", "gradients", "optimiser", "activations", "logits", "caches", "other")
 
 
 @app.command()
@@ -85,7 +85,7 @@ def _as_json(found: Estimate, advice: str | None) -> dict[str, Any]:
                 "peak": round(stage.bytes),
                 "moment": stage.peak.name,
                 "moments": {moment.name: round(moment.bytes) for moment in stage.moments},
-                **{kind: round(stage.peak.of(kind)) for kind in _COLUMNS},
+                **{kind: round(stage.peak.of(kind)) for kind in _KINDS},
             }
             for stage in found.stages
         },
@@ -101,17 +101,20 @@ def _print(found: Estimate, advice: str | None, *, explain: bool) -> None:
     where = "CPU" if place.kind == "cpu" else "GPU"
     each = f"each of {place.processes} processes" if place.processes > 1 else "the process"
     room = "memory unknown" if place.memory is None else f"{_gib(place.memory)} GiB to be had"
-    console.print(f"{model.name}: {model.parameters:,} parameters in {model.layers} layers, from {found.config_source}")
+    console.print(
+        f"{model.name}: {model.parameters:,} parameters in {model.layers} layers, from {found.config_source}",
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(f"{where}, {each}: {room}. GiB:", highlight=False)
-    table = Table(box=None)
-    table.add_column("stage")
-    for name in ("peak", *_COLUMNS):
-        table.add_column(name, justify="right")
-    table.add_column("reached at")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("")
     for stage in found.stages:
         style = "red" if place.memory is not None and stage.bytes > place.memory else None
-        figures = (_gib(stage.peak.of(kind)) for kind in _COLUMNS)
-        table.add_row(stage.stage, _gib(stage.bytes), *figures, stage.peak.name, style=style)
+        table.add_column(stage.stage, justify="right", style=style)
+    for kind in _KINDS:
+        table.add_row(kind, *(_gib(stage.peak.of(kind)) for stage in found.stages))
+    table.add_row("peak", *(_gib(stage.bytes) for stage in found.stages), style="bold")
     console.print(table)
     console.print(
         f"Longest texts, {lengths.source}: dialogue {lengths.dialogue}, prompt {lengths.prompt}, reply "
