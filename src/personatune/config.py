@@ -165,6 +165,13 @@ class CostConfig(Section):
     price_table: str | None = None  # a JSON file like the packaged one
 
 
+class MachineConfig(Section):
+    """Where a preset is meant to run; `personatune estimate` predicts for it. A run looks at the machine it is on."""
+
+    gpus: Annotated[int, Field(ge=0)] = 0  # 0: the machine this is run on
+    memory_gb: Annotated[float, Field(gt=0)] | None = None  # GiB that one GPU can give; None: unknown
+
+
 class GoalConfig(Section):
     persona_consistency: Share = 0.85
     cost_saved: Share = 0.75
@@ -193,6 +200,7 @@ class Config(Section):
     compare: CompareConfig = CompareConfig()
     distributed: DistributedConfig = DistributedConfig()
     costs: CostConfig = CostConfig()
+    machine: MachineConfig = MachineConfig()
     goals: GoalConfig = GoalConfig()
     tracking: TrackingConfig = TrackingConfig()
 

@@ -20,6 +20,9 @@ Name = Annotated[str, typer.Option(help="The run's name: its folder under --runs
 RunName = Annotated[str, typer.Option("--run", help="The run's name.")]
 Runs = Annotated[Path, typer.Option(help="Where runs are kept.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Start over, with all stages that build on this one.")]
+DespiteMemory = Annotated[
+    bool, typer.Option("--despite-memory", help="Go on although more memory will be needed than is free.")
+]
 
 RUNS = Path("runs")
 

@@ -10,6 +10,7 @@ import typer
 from personatune.cli.options import (
     RUNS,
     Data,
+    DespiteMemory,
     Model,
     Name,
     Preset,
@@ -37,11 +38,12 @@ def run(
     model: Model = None,
     settings: Settings = None,
     runs: Runs = RUNS,
+    despite_memory: DespiteMemory = False,
 ) -> None:
     """Run every stage: prepare, train, align, judge, compare, report. Resumes where it stopped."""
     from personatune.pipeline.run import STAGES
 
-    ran = _conduct(_begin(preset, name, data, model, settings, runs), STAGES)
+    ran = _conduct(_begin(preset, name, data, model, settings, runs), STAGES, despite_memory)
     _summary(runs, name, already_done=not ran)
 
 
@@ -65,33 +67,39 @@ def baseline(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> N
 
 
 @app.command()
-def sft(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+def sft(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False) -> None:
     """Fine-tune with LoRA or QLoRA on the training dialogues."""
-    run_stage("sft", name, runs, redo)
+    run_stage("sft", name, runs, redo, despite_memory)
 
 
 @app.command()
-def preferences(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+def preferences(
+    name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False
+) -> None:
     """Make preference pairs and the prompts for PPO."""
-    run_stage("preferences", name, runs, redo)
+    run_stage("preferences", name, runs, redo, despite_memory)
 
 
 @app.command()
-def reward(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+def reward(
+    name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False
+) -> None:
     """Train the reward model and report whether it deserves trust."""
-    run_stage("reward", name, runs, redo)
+    run_stage("reward", name, runs, redo, despite_memory)
 
 
 @app.command()
-def ppo(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+def ppo(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False) -> None:
     """Optimise the policy against the reward model."""
-    run_stage("ppo", name, runs, redo)
+    run_stage("ppo", name, runs, redo, despite_memory)
 
 
 @app.command()
-def compare(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> None:
+def compare(
+    name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False
+) -> None:
     """Measure LoRA against full fine-tuning on the same data to the same held-out loss."""
-    run_stage("compare", name, runs, redo)
+    run_stage("compare", name, runs, redo, despite_memory)
 
 
 @app.command()
@@ -118,7 +126,7 @@ def _config(preset: str, data: str | None, model: str | None, settings: list[str
     return config
 
 
-def run_stage(stage: str, name: str, runs: Path, redo: bool) -> None:
+def run_stage(stage: str, name: str, runs: Path, redo: bool, despite_memory: bool = False) -> None:
     from personatune.pipeline.run import Run
 
     def reopen() -> Run:
@@ -128,17 +136,17 @@ def run_stage(stage: str, name: str, runs: Path, redo: bool) -> None:
         return opened
 
     opened = by_main_process(reopen)
-    if not _conduct(opened, [stage]):
+    if not _conduct(opened, [stage], despite_memory):
         typer.echo(f"{stage} of run {name} is done already; --redo starts it over")
 
 
-def _conduct(opened: Run, stages: Any) -> list[str]:
+def _conduct(opened: Run, stages: Any, despite_memory: bool = False) -> list[str]:
     set_up_libraries()
     from personatune.pipeline.conduct import run_stages
     from personatune.terminal_progress import RichProgress
 
     try:
-        return run_stages(opened, stages, RichProgress())
+        return run_stages(opened, stages, RichProgress(), despite_memory=despite_memory)
     except KeyboardInterrupt:
         if not process_number():
             typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)

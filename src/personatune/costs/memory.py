@@ -8,6 +8,7 @@ from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+_CGROUP = Path("/sys/fs/cgroup")
 _SAMPLING_SECONDS = 0.05
 
 
@@ -105,3 +106,27 @@ class _Sampler(threading.Thread):
 
     def _look(self) -> None:
         self.peak = max(self.peak, int(self._process.memory_info().rss))
+
+
+def resident_memory() -> int:
+    """Return the bytes that this process holds in memory now."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def available_memory() -> int:
+    """Return the bytes that this process can still get on this machine: free ones, or fewer under a cgroup's limit."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, used = (_cgroup_number(name) for name in ("memory.max", "memory.current"))
+    return free if limit is None or used is None else max(0, min(free, limit - used))
+
+
+def _cgroup_number(name: str) -> int | None:
+    """Read a number of this container's control group (version 2); None where there is none or no limit."""
+    try:
+        return int((_CGROUP / name).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

@@ -14,6 +14,7 @@ from functools import partial
 
 from personatune.costs.meter import MetricsTracker, StageMeter, measure_matmul_peak
 from personatune.costs.savings import PriceTable
+from personatune.pipeline.estimate import check_memory
 from personatune.pipeline.run import Run
 from personatune.pipeline.stages import STAGE_FUNCTIONS, TOGETHER, Stage
 from personatune.progress import Progress, SilentProgress
@@ -21,11 +22,14 @@ from personatune.storage import read_json, write_json
 from personatune.training.distributed import Processes, join_processes
 
 
-def run_stages(run: Run, names: Sequence[str], progress: Progress) -> list[str]:
+def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_memory: bool = False) -> list[str]:
     """Run those of the named stages that are not done yet, in order; returns the ones that ran.
 
+    Args:
+        despite_memory: start stages that are predicted to need more memory than is free.
+
     Raises:
-        UserError: a stage before is missing, or the user's input is wrong.
+        UserError: a stage before is missing, the user's input is wrong, or the memory won't do.
         KeyboardInterrupt: Ctrl-C; what was reached is saved and the next call goes on there.
     """
     processes = join_processes()
@@ -37,7 +41,11 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress) -> list[str]:
     costs = MetricsTracker(ledger, PriceTable.load(run.config.costs.price_table), peak)
     done = processes.from_main(run.done)
     ran = [name for name in names if name not in done]
+    checked = despite_memory
     for name in ran:
+        if not checked and name != "prepare":  # the data is there, so the lengths of its texts can be counted
+            processes.from_main(partial(check_memory, run, ran))
+            checked = True
         if name in TOGETHER:
             _run(run, name, costs, progress, processes)
         else:

@@ -1,0 +1,184 @@
+"""The numbers of an architecture that memory depends on, from its config.json alone: no weights are read.
+
+Parameters are counted on a model that exists on torch's "meta" device only, which is exact for any architecture. What
+autograd keeps is counted too: one and two layers of full width, with weights that were never written (and so take no
+memory), read a few tokens with gradients on, and every tensor that is kept for the way back is added up. On a CPU that
+is the code that training runs; a GPU's attention kernels keep tensors of the same sizes (queries, keys, values, output
+and one number a row).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from personatune.config import Config, LoraConfig
+from personatune.costs.estimate.quantities import Architecture, Kept
+from personatune.errors import UserError
+from personatune.model.backbone import locate
+from personatune.model.compiled import decoder_layers
+from personatune.model.fused_lora import fuse_lora
+from personatune.model.lora import LoRAWrapper
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_TOKENS = 32
+"""Tokens that the counted layers read: what is kept grows in proportion, so few will do."""
+
+
+@dataclass(frozen=True)
+class FoundConfig:
+    """A model's config.json, and where it comes from in words."""
+
+    config: PretrainedConfig
+    source: str
+
+
+def find_config(source: str, revision: str | None = None) -> FoundConfig:
+    """Return the config of a base model: "embedded", a folder, or a hub id (from the hub, or from its local cache).
+
+    For some well-known ids that can't be fetched, the published sizes stand in ``known_architectures.json``, each
+    with its source; ``source`` of the result says so.
+
+    Raises:
+        UserError: it is nowhere to be found.
+    """
+    from transformers import AutoConfig
+
+    place = locate(source)
+    local = Path(place).is_dir()
+    try:
+        config = AutoConfig.from_pretrained(place, revision=revision, local_files_only=local, trust_remote_code=False)
+        return FoundConfig(config, "its config.json")
+    except (OSError, ValueError, KeyError) as error:
+        known = None if local else _known().get(source.rpartition("/")[2].lower())
+        if known is None:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{source}: no config.json to be had ({reason}); give a folder with one, or one of the sizes known "
+                f"without network: {', '.join(sorted(_known()))}"
+            ) from error
+    config = AutoConfig.for_model(known["model_type"], **known["sizes"])
+    return FoundConfig(config, f"published sizes (the hub can't be reached; {known['source']}, {known['retrieved']})")
+
+
+def read_architecture(found: FoundConfig, name: str, config: Config, dtype: torch.dtype) -> Architecture:
+    """Count a model with a run's settings: adapters as wide as its ranks, activations in its number type.
+
+    Raises:
+        UserError: an architecture that can't be built from its config, or without a list of decoder layers.
+    """
+    model = _unreal(found.config, name)
+    layers = decoder_layers(model)
+    linear = _linear_maps(layers[0])
+    text = model.config.get_text_config()
+    heads = text.num_attention_heads
+    key_heads = getattr(text, "num_key_value_heads", None) or heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    rank = config.branch.rank
+    return Architecture(
+        name=name,
+        layers=len(layers),
+        hidden=text.hidden_size,
+        vocabulary=text.vocab_size,
+        parameters=_numbers(model),
+        layer_parameters=_numbers(layers[0]),
+        linear_parameters=sum(module.weight.numel() for module in linear.values()),
+        lora_width=sum(sum(module.weight.shape) for module in linear.values()),
+        cache_width=key_heads * width,
+        inner=max(max(module.weight.shape) for module in linear.values()),
+        number_bytes=dtype.itemsize,
+        lora=_kept(found.config, name, dtype, rank=config.lora.rank, training=True),
+        branch=_kept(found.config, name, dtype, rank=rank, training=False, shared_rows=True),
+        full=_kept(found.config, name, torch.float32, rank=None, training=True),
+    )
+
+
+def _unreal(config: PretrainedConfig, name: str) -> PreTrainedModel:
+    """Return the model on the meta device: shapes without numbers."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (ValueError, RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
+        raise UserError(f"{name}: can't be built from its config ({str(error).splitlines()[0][:160]})") from error
+
+
+def _kept(
+    config: PretrainedConfig,
+    name: str,
+    dtype: torch.dtype,
+    *,
+    rank: int | None,
+    training: bool,
+    shared_rows: bool = False,
+) -> Kept:
+    """Return what autograd keeps of a token, from the difference between two layers and one."""
+    one, two = (_kept_bytes(_shallow(config, layers), name, dtype, rank, training, shared_rows) for layers in (1, 2))
+    return Kept(layer=(two - one) / _TOKENS, ends=max(0.0, (2 * one - two) / _TOKENS))
+
+
+def _kept_bytes(
+    config: PretrainedConfig, name: str, dtype: torch.dtype, rank: int | None, training: bool, shared_rows: bool
+) -> int:
+    model = _unreal(config, name).to_empty(device="cpu").to(dtype)  # never written, so no memory is taken
+    if rank is not None:
+        adapted = LoRAWrapper(model, LoraConfig(rank=rank))
+        fuse_lora(adapted.model)
+    else:
+        model.requires_grad_(True)
+    model.train(training)
+    own = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = tensor
+        return tensor
+
+    ids = torch.zeros((1, _TOKENS), dtype=torch.long)
+    inputs: dict[str, Any] = {}
+    if shared_rows:
+        inputs = {
+            "attention_mask": torch.zeros((1, 1, _TOKENS, _TOKENS), dtype=dtype),
+            "position_ids": torch.arange(_TOKENS)[None],
+        }
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.get_decoder()(input_ids=ids, use_cache=False, **inputs)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def _shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:
+    """Return the config of the same model with fewer layers."""
+    shallow = copy.deepcopy(config)
+    shallow.num_hidden_layers = layers
+    if getattr(shallow, "layer_types", None):
+        shallow.layer_types = shallow.layer_types[:layers]
+    return shallow
+
+
+def _linear_maps(layer: nn.Module) -> dict[str, nn.Module]:
+    from transformers.pytorch_utils import Conv1D
+
+    return {name: module for name, module in layer.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+
+
+def _numbers(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _known() -> dict[str, Any]:
+    """Return the architectures known without network, by the last part of their hub id in small letters."""
+    text = resources.files("personatune.model").joinpath("known_architectures.json").read_text(encoding="utf-8")
+    entries = json.loads(text)["architectures"]
+    return {name.lower(): entry for entry in entries for name in entry["names"]}

@@ -1,0 +1,136 @@
+"""Formulas of predicted memory: what grows with what, and what several processes share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from personatune.config import Config, load_config
+from personatune.costs.estimate.parts import NF4_BYTES
+from personatune.costs.estimate.quantities import GIB, Architecture, Kept, Lengths, Moment, Place, Term
+from personatune.costs.estimate.stages import STAGES, estimate
+from personatune.costs.memory import available_memory, resident_memory
+
+ARCHITECTURE = Architecture(
+    name="hand-made",
+    layers=10,
+    hidden=100,
+    vocabulary=5000,
+    parameters=500_000 + 10 * 120_400,
+    layer_parameters=120_400,
+    linear_parameters=120_000,
+    lora_width=1500,
+    cache_width=50,
+    inner=300,
+    number_bytes=4,
+    lora=Kept(layer=8000.0, ends=500.0),
+    branch=Kept(layer=8000.0, ends=500.0),
+    full=Kept(layer=9000.0, ends=900.0),
+)
+LENGTHS = Lengths(dialogue=200, loss_share=0.5, prompt=100, reply=20, source="a test")
+CPU = Place("cpu")
+
+
+def peak(stage: str, config: Config | None = None, place: Place = CPU, lengths: Lengths = LENGTHS) -> Moment:
+    return estimate(stage, ARCHITECTURE, config or load_config("standard"), lengths, place).peak
+
+
+def moment(stage: str, name: str, config: Config, place: Place = CPU) -> Moment:
+    [found] = [m for m in estimate(stage, ARCHITECTURE, config, LENGTHS, place).moments if m.name == name]
+    return found
+
+
+def with_settings(*settings: str) -> Config:
+    return load_config("standard", settings)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_holds_the_weights_once(stage: str) -> None:
+    assert peak(stage).of("weights") == 4 * ARCHITECTURE.parameters
+
+
+def test_a_training_step_adds_a_gradient_and_two_moments_for_each_trained_number() -> None:
+    step = moment("sft", "training step", with_settings("lora.rank=8"))
+    assert step.of("adapters") == 8 * 1500 * 10 * 4
+    assert step.of("gradients") == step.of("adapters")
+    assert step.of("optimiser") == 2 * step.of("adapters")
+
+
+def test_full_fine_tuning_holds_all_that_for_every_weight() -> None:
+    step = moment("compare", "training step", with_settings())
+    assert step.of("gradients") == step.of("weights") == 4 * ARCHITECTURE.parameters
+    assert step.of("optimiser") == 8 * ARCHITECTURE.parameters
+
+
+def test_what_autograd_keeps_grows_with_the_tokens_of_a_micro_batch() -> None:
+    small, large = (
+        moment("sft", "training step", with_settings(f"sft.batch_size={rows}")).of("activations") for rows in (2, 8)
+    )
+    assert large == 4 * small == 4 * 2 * 200 * (10 * 8000 + 500)
+    micro = moment("sft", "training step", with_settings("sft.batch_size=8", "sft.micro_batch_size=2"))
+    assert micro.of("activations") == small
+
+
+def test_logits_exist_in_chunks_below_a_frozen_head_and_whole_below_a_trained_one() -> None:
+    config = with_settings("sft.batch_size=8")
+    assert moment("sft", "training step", config).of("logits") == 2 * 256 * 5000 * 4
+    assert moment("compare", "training step", config).of("logits") == 3 * 800 * 5000 * 4
+
+
+def test_a_branch_keeps_its_own_layers_only() -> None:
+    few, all_of_them = (
+        moment("reward", "training step", with_settings(f"branch.layers={layers}")) for layers in ("2", "all")
+    )
+    assert few.of("adapters") == pytest.approx(all_of_them.of("adapters") / 5, rel=0.01)
+    assert few.of("activations") < all_of_them.of("activations") / 3
+
+
+def test_the_trunk_cache_stays_within_its_limit_and_is_none_without_a_trunk() -> None:
+    many = "preferences.pairs=10000"
+    wide = moment("reward", "training step", with_settings(many, "branch.layers=2")).of("caches")
+    assert wide == 10000 * 140 * 100 * 4
+    tight = with_settings(many, "branch.layers=2", "branch.trunk_memory_gb=0.25")
+    assert moment("reward", "training step", tight).of("caches") == 0.25 * GIB
+    assert moment("reward", "training step", with_settings(many, "branch.layers=all")).of("caches") == 0
+
+
+def test_the_key_value_cache_grows_with_rows_and_tokens() -> None:
+    few, many = (
+        moment("ppo", "sampling", with_settings(f"ppo.replies_per_prompt={replies}")).of("caches") for replies in (2, 8)
+    )
+    assert many == 4 * few
+    assert few == 8 * 2 * (100 + 64) * 2 * 10 * 50 * 4
+
+
+def test_four_bits_pack_the_linear_maps_and_nothing_else() -> None:
+    plain, packed = (peak("sft", with_settings(f"lora.quantization={kind}")).of("weights") for kind in ("none", "nf4"))
+    saved = 10 * 120_000 * (4 - NF4_BYTES) - 120_000 / 3 * 4  # one map at a time is unpacked
+    assert plain - packed == pytest.approx(saved)
+
+
+def test_processes_share_a_batch_and_under_fsdp_the_layers_too() -> None:
+    config = with_settings("sft.batch_size=8")
+    one, two = (moment("sft", "training step", config, Place("gpu", n)) for n in (1, 2))
+    assert two.of("activations") == one.of("activations") / 2
+    assert two.of("weights") == one.of("weights")
+    sharded = moment("sft", "training step", config, Place("gpu", 4, sharded=True))
+    assert sharded.of("weights") == 500_000 * 4 + 10 * 120_400 * 4 / 4 + 2 * 120_400 * 4
+
+
+def test_slack_comes_on_top_of_what_lives_for_a_step_and_the_floor_once() -> None:
+    terms = (Term("weights", 100, "stays"), Term("activations", 50, "goes", brief=True))
+    found = Moment("now", terms).at(Place("cpu", floor=7, slack=0.5))
+    assert found.bytes == 100 + 50 + 7 + 25
+    assert found.of("other") == 7 + 25
+
+
+def test_longer_texts_never_take_less() -> None:
+    longer = replace(LENGTHS, dialogue=400, prompt=300, reply=60)
+    for stage in STAGES:
+        assert peak(stage, lengths=longer).bytes >= peak(stage).bytes
+
+
+def test_the_memory_of_this_machine_is_looked_up() -> None:
+    assert 10 * 2**20 < resident_memory() < 64 * GIB
+    assert available_memory() > 10 * 2**20
