@@ -79,11 +79,11 @@ class Processes:
         return list(items[self.rank :: self.count])
 
     def evenly(self, parts: Sequence[T], spare: Callable[[], T]) -> Iterator[tuple[T, float]]:
-        """Yield each part with the factor 1; where layers are sharded, spares with 0 until all did equally many.
+        """Yield each part with the factor 1, or a spare with 0 where there is none: every process has gradients.
 
-        Sharded layers are gathered by all processes together, so all make the same number of passes.
+        Sharded layers are gathered by all processes together: there spares follow until all made equally many passes.
         """
-        most = max(self.gather(len(parts))) if self.sharded else len(parts)  # asked first: a pass waits for the others'
+        most = max(1, *self.gather(len(parts))) if self.sharded else 1  # asked first: a pass waits for the others'
         yield from ((part, 1.0) for part in parts)
         yield from ((spare(), 0.0) for _ in range(most - len(parts)))
 
