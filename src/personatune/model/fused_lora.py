@@ -11,7 +11,7 @@ The modules stay PEFT's own, so saving, loading, merging and switching adapters 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ def lora_linear(x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up
         low_N_R = (x_N_I @ down.to(weight.dtype).t()) * scaling
         y_N_O = torch.addmm(nn.functional.linear(x_N_I, weight, bias), low_N_R, up.to(weight.dtype).t())
         return y_N_O.view(*x.shape[:-1], weight.shape[0])
-    result: Tensor = _LoRAProduct.apply(x, weight, bias, down, up, scaling)
+    result: Tensor = cast(Any, _LoRAProduct).apply(x, weight, bias, down, up, scaling)
     return result
 
 
@@ -87,7 +87,7 @@ def unfuse_lora(model: nn.Module) -> None:
 def _short_way() -> Any:
     from peft.tuners.lora.layer import Linear
 
-    class FusedLinear(Linear):
+    class FusedLinear(Linear):  # type: ignore[misc]
         def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             active = self.active_adapters
             several = len(active) != 1 or active[0] not in self.lora_A
