@@ -140,6 +140,7 @@ class EvaluationConfig(Section):
     repetition_penalty: Annotated[float, Field(ge=1)] = 1.0
     no_repeat_ngram: Annotated[int, Field(ge=0)] = 4  # own words; small greedy models repeat whole lines otherwise
     batch_size: Positive = 16
+    judge: str = "critic"  # of contradictions: the packaged critic, a folder, an NLI cross-encoder's hub id, or none
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
 
 

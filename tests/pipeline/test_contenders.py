@@ -128,7 +128,9 @@ def test_a_model_folder_and_an_adapter_folder_are_contenders(tiny: TinyModels, t
     assert tuned.rank is not None
     assert plain.rank([task]) != tuned.rank([task])
     assert plain.identity != tuned.identity
-    assert load_contender("base", base=str(base)).rank([task]) == plain.rank([task])  # type: ignore[misc]
+    named = load_contender("base", base=str(base))
+    assert named.rank is not None
+    assert named.rank([task])[0] == pytest.approx(plain.rank([task])[0], abs=1e-5)  # loaded twice: rounding may differ
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,8 @@ def test_a_whole_run_leaves_its_report(finished: Path) -> None:
         probe = report["models"][model]["probe_consistency"]
         assert 0 <= probe["low"] <= probe["value"] <= probe["high"] <= 1
         assert probe["n"] > 0
+        assert {"prompt_to_line", "contradicting_lines", "relevance"} <= set(report["models"][model])
+        assert report["judge"][model]["name"].startswith("critic ")
     assert {goal["name"] for goal in report["goals"]}
     assert all(set(goal) >= {"name", "target", "value", "met"} for goal in report["goals"])
     costs = [json.loads(row) for row in (run / "costs.jsonl").read_text(encoding="utf-8").splitlines()]

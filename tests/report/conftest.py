@@ -32,7 +32,15 @@ def evaluation(model: str, consistency: float, engagement: float, reply: str, ve
     }
     turns = [["partner", "Do you have pets?"], ["self", reply], ["partner", "Nice weather."], ["self", HOSTILE]]
     dialogue = {"persona": ["I have two dogs.", HOSTILE], "turns": turns, "verdicts": [verdict, None]}
-    return {"model": model, "metrics": metrics, "dialogues": [dialogue], "decoding": {"temperature": 0.0}}
+    judge = {"name": "critic 1a2b3c4d", "decision": "contradiction from 0.65"}
+    return {
+        "model": model,
+        "metrics": metrics | {"prompt_to_line": figure(0.9, 0.8, 0.95)},
+        "absent": {"relevance": "no sentence encoder"},
+        "dialogues": [dialogue],
+        "decoding": {"temperature": 0.0},
+        "judge": judge,
+    }
 
 
 def segment(stage: str, seconds: float, gib: float) -> dict[str, Any]:

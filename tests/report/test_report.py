@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -94,6 +95,12 @@ def test_every_form_prints_the_same_figures(paths: ReportPaths) -> None:
     assert "91.0" not in page
     assert f"Report: {paths.html}" in terminal
     assert "personatune chat --run tiny" in terminal
+
+
+def test_judged_figures_name_their_judge_and_absent_ones_their_reason(paths: ReportPaths) -> None:
+    for text in (paths.markdown.read_text(encoding="utf-8"), html.unescape(paths.html.read_text(encoding="utf-8"))):
+        assert "critic 1a2b3c4d (contradiction from 0.65)" in text
+        assert "relevance: not measured: no sentence encoder" in text
 
 
 def test_dialogues_of_one_persona_stand_side_by_side_with_their_verdicts(paths: ReportPaths) -> None:

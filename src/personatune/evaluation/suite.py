@@ -13,9 +13,13 @@ from personatune.config import EvaluationConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, Perspective, ProbeScript
 from personatune.errors import UserError
-from personatune.evaluation.engagement import EngagementEvaluator
+from personatune.evaluation.engagement import Encoder, EngagementEvaluator
+from personatune.evaluation.judged import MEASURES, JudgedEvaluator
 from personatune.evaluation.persona import PersonaEvaluator
 from personatune.evaluation.quality import QualityEvaluator
+from personatune.evaluation.reply_features import relevance
+from personatune.evaluation.transcripts import of_probe_dialogue
+from personatune.intervals import Estimate, bootstrap
 from personatune.judging.probes import ProbeDialogue, hold_dialogues, make_script
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.likelihood import dialogue_losses
@@ -84,12 +88,21 @@ def evaluate_model(
     config: EvaluationConfig,
     *,
     seed: int = 0,
+    judge: JudgedEvaluator | None = None,
+    why_no_judge: str = "no judge",
+    encoder: Encoder | None = None,
+    why_no_encoder: str = "no sentence encoder",
     progress: Progress | None = None,
     meter: StageMeter | None = None,
 ) -> dict[str, Any]:
     """Hold the probe dialogues, answer the held-out contexts, and return all figures as JSON values.
 
-    The result has ``model``, ``metrics`` (name to value, low, high, n), ``dialogues`` and ``decoding``.
+    The result has ``model``, ``metrics`` (name to value, low, high, n), ``absent`` (name to the reason), ``dialogues``,
+    ``decoding`` and ``judge``.
+
+    Args:
+        judge: gives the judged measures of the probe dialogues; without one they are absent.
+        encoder: gives the relevance of replies to the partner's lines; without one it is absent.
     """
     progress = progress or SilentProgress()
     sampling = Sampling(config.max_new_tokens, config.temperature, config.repetition_penalty, config.no_repeat_ngram)
@@ -109,13 +122,32 @@ def evaluate_model(
         **EngagementEvaluator(bootstrap_samples=samples, seed=seed).evaluate_multi_turn_engagement(dialogues),
         **QualityEvaluator(samples, seed).evaluate_all(hypotheses, references, losses),
         **PersonaEvaluator(samples, seed).evaluate_dialogues(dialogues),
+        **(_judged(judge, dialogues) if judge else {}),
+        **({"relevance": _relevance(encoder, dialogues, samples, seed)} if encoder else {}),
     }
+    absent = {} if judge else dict.fromkeys(MEASURES, why_no_judge)
     return {
         "model": name,
         "metrics": {metric: estimate.to_json() for metric, estimate in metrics.items()},
+        "absent": absent | ({} if encoder else {"relevance": why_no_encoder}),
         "dialogues": [_transcript(dialogue) for dialogue in dialogues],
         "decoding": {**sampling.to_json(), "seed": seed},
+        "judge": {"name": judge.judge.name, "decision": judge.decision} if judge else None,
     }
+
+
+def _judged(judge: JudgedEvaluator, dialogues: Sequence[ProbeDialogue]) -> dict[str, Estimate]:
+    found = judge.evaluate_dialogues([of_probe_dialogue(held, str(number)) for number, held in enumerate(dialogues)])
+    return {measure: found.metrics[measure] for measure in MEASURES if measure in found.metrics}
+
+
+def _relevance(encoder: Encoder, dialogues: Sequence[ProbeDialogue], samples: int, seed: int) -> Estimate:
+    """Return the mean cosine of a reply with the line it answers, over dialogues."""
+    means = []
+    for held in dialogues:
+        cosines = relevance(encoder, held.replies, [line for line, _ in held.script.lines])
+        means.append(sum(cosines) / len(cosines))
+    return bootstrap(means, samples, seed)
 
 
 @torch.no_grad()

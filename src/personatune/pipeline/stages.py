@@ -19,6 +19,7 @@ from personatune.model.branches import SplitModel
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.lora import join_adapters
 from personatune.pipeline.comparison import compare_fine_tuning
+from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
 from personatune.pipeline.run import Run
 from personatune.progress import Progress
@@ -227,6 +228,9 @@ STAGE_FUNCTIONS: dict[str, Callable[[Stage], dict[str, Any]]] = {
 def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
     config = stage.run.config
     tests = _test_set(stage.run)
+    judges = find_judges(config.evaluation.judge)
+    samples = config.evaluation.bootstrap_samples
+    kept = stage.folder / f"{name}.judge.json"
     result = evaluate_model(
         name,
         load_model(stage.run, name),
@@ -234,10 +238,15 @@ def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
         tests,
         config.evaluation,
         seed=config.seed,
+        judge=judges.evaluator(kept, samples, config.seed, stage.progress),
+        why_no_judge=judges.why_no_judge,
+        encoder=judges.encoder,
+        why_no_encoder=judges.why_no_encoder,
         progress=stage.progress,
         meter=stage.meter,
     )
     write_json(target, result)
+    kept.unlink(missing_ok=True)
     return {"probe_consistency": result["metrics"]["probe_consistency"]["value"]}
 
 

@@ -46,9 +46,9 @@ def collect_report(run_dir: Path) -> dict[str, Any]:
     """Return what `report.json` holds.
 
     Keys: ``run``, ``created``, ``goals``, ``models``, ``costs`` (by stage, and ``total``), ``data``, ``settings``,
-    ``versions``, ``decoding``, ``sft``, ``reward``, ``ppo``, ``comparison``, ``benchmarks`` (published rows,
-    and notes that travel with them), ``samples`` and
-    ``missing`` (part -> why it was not measured).
+    ``versions``, ``decoding``, ``judge``, ``absent`` (metric -> why it was not measured), ``sft``, ``reward``, ``ppo``,
+    ``comparison``, ``benchmarks`` (published rows, and notes that travel with them), ``samples`` and ``missing``
+    (part -> why it was not measured).
     """
     settings = run_dir / "config.yaml"
     if not settings.is_file():
@@ -65,6 +65,8 @@ def collect_report(run_dir: Path) -> dict[str, Any]:
         "settings": config.model_dump(mode="json"),
         "versions": versions(),
         "decoding": evidence["decoding"],
+        "judge": evidence["judge"],
+        "absent": evidence["absent"],
         "sft": evidence["sft"],
         "reward": evidence["reward"],
         "ppo": evidence["ppo"],

@@ -43,7 +43,8 @@ def gather(run_dir: Path, config: Config) -> dict[str, Any]:
 
     Returns:
         ``models`` (model -> metric -> value, low, high, n), ``data``, ``sft``, ``reward``, ``ppo``, ``comparison``
-        (None where missing), ``samples``, ``decoding``, ``costs`` and ``missing`` (part -> why).
+        (None where missing), ``samples``, ``decoding``, ``judge``, ``absent`` (metric -> why), ``costs`` and
+        ``missing`` (part -> why).
 
     Raises:
         UserError: there is no such run, or a file in it is damaged.
@@ -59,6 +60,8 @@ def gather(run_dir: Path, config: Config) -> dict[str, Any]:
     }
     found["models"] = {model: dict(evaluation["metrics"]) for model, evaluation in evaluations.items()}
     found["decoding"] = {model: evaluation.get("decoding") for model, evaluation in evaluations.items()}
+    found["judge"] = {model: evaluation.get("judge") for model, evaluation in evaluations.items()}
+    found["absent"] = {name: why for part in evaluations.values() for name, why in part.get("absent", {}).items()}
     found["samples"] = _samples(evaluations)
     if not found["samples"]:
         missing["samples"] = "no evaluation holds a dialogue"

@@ -62,6 +62,10 @@ def models_table(report: Mapping[str, Any]) -> Table:
         rows.append((metric.label + arrow, *cells, "/".join(counts) or "–"))
     absent = [f"{MODELS[model]}: not measured: {missing[f'models.{model}']}" for model in MODELS if model not in models]
     note = "In brackets 95 % bootstrap intervals. ↑ higher is better, ↓ lower is better."
+    judges = dict.fromkeys(f"{judge['name']} ({judge['decision']})" for judge in report["judge"].values() if judge)
+    if judges:
+        note += f" Judged by {', '.join(judges)}: compare models under it, its level means little."
+    absent += [f"{name.replace('_', ' ')}: not measured: {why}" for name, why in report["absent"].items()]
     return Table(
         "The three models on the same held-out personas",
         ("measure", *MODELS.values(), "n"),
