@@ -157,7 +157,7 @@ def lean_decoder(model: PreTrainedModel) -> LeanDecoder | None:
         if known is not None:
             known.refresh(model)
         return known
-    except (_Unknown, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+    except (_Unknown, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return None  # another architecture, or a torch without the operations used here
 
 
