@@ -247,7 +247,10 @@ def _bias(linear: Any) -> Tensor | None:
 
 
 def _is_lora(linear: Any) -> bool:
-    return type(linear).__name__ == "Linear" and type(linear).__module__ == "peft.tuners.lora.layer"
+    # by name, so that nobody waits for PEFT; the fused layers are a subclass
+    return any(
+        (kind.__module__, kind.__name__) == ("peft.tuners.lora.layer", "Linear") for kind in type(linear).__mro__
+    )
 
 
 def _hooked(module: Any) -> bool:

@@ -92,7 +92,7 @@ def choose_tokens(
         if isinstance(generator, Draws):
             random_R_1 = generator.numbers(torch.tensor(rows), len(spoken[0].written))[:, None]
         else:
-            random_R_1 = torch.rand(len(spoken), 1, generator=generator, dtype=torch.float64)
+            random_R_1 = torch.rand(len(logits_R_V), 1, generator=generator, dtype=torch.float64)
         tokens_R_1 = _draw(probabilities_R_V, random_R_1)
     tokens = tokens_R_1.squeeze(1).tolist()
     if not with_logprobs:

@@ -142,12 +142,18 @@ def run_lengths(run: Run) -> Lengths:
     return measured_lengths(run.config, load_prompts(run.config), data.train)
 
 
-def check_memory(run: Run, names: Sequence[str]) -> None:
+def check_memory(run: Run, names: Sequence[str], begin: str) -> None:
     """Refuse to start stages for which this machine's free memory doesn't suffice.
 
+    Args:
+        begin: the stage that is about to run.
+
     Raises:
-        UserError: the predicted peak is higher; names the nearest settings that fit.
+        UserError: the predicted peak is higher (names the nearest settings that fit), or ``begin`` has to wait for
+            another stage.
     """
+    if begin in STAGES:
+        run.require(begin)  # what is missing is told before its data is asked for
     wanted = [name for name in names if name in STAGES and name not in run.done()]
     if not wanted or "prepare" not in run.done():
         return
