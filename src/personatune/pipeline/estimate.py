@@ -144,18 +144,23 @@ def run_lengths(run: Run) -> Lengths:
     return measured_lengths(run.config, load_prompts(run.config), data.train)
 
 
-def check_memory(run: Run, names: Sequence[str]) -> None:
-    """Refuse to start stages for which this machine's free memory doesn't suffice.
+def check_memory(run: Run, names: Sequence[str]) -> str | None:
+    """Refuse to start stages for which this machine's free memory doesn't suffice; returns why that couldn't be seen.
 
     Raises:
         UserError: the predicted peak is higher; names the nearest settings that fit.
     """
     wanted = [name for name in names if name in STAGES and name not in run.done()]
     if not wanted or "prepare" not in run.done():
-        return
-    found = predict(run.config, this_machine(run.config), run_lengths(run), wanted)
+        return None
+    lengths = run_lengths(run)
+    try:
+        found = predict(run.config, this_machine(run.config), lengths, wanted)
+    except UserError as error:  # an unusual architecture may train all the same
+        return f"memory: no estimate ({error})"
     if not found.fits:
         raise UserError(f"{too_little(run.config, found)}; --despite-memory goes on all the same")
+    return None
 
 
 def too_little(config: Config, found: Estimate) -> str:
