@@ -45,7 +45,7 @@ def test_what_a_real_training_step_keeps_is_what_was_counted_on_two_layers(
     fuse_lora(adapted.model)
     adapted.model.train()
     kept = _kept_by_a_step(model, rows=3, tokens=24)
-    assert kept == pytest.approx(3 * 24 * (found.layers * found.lora.layer + found.lora.ends), rel=0.1)
+    assert kept == pytest.approx(3 * 24 * (found.layers * found.lora.layer + found.lora.ends), rel=0.15)
 
 
 def _kept_by_a_step(model: Any, rows: int, tokens: int) -> int:

@@ -127,6 +127,25 @@ def test_the_active_branch_speaks(tiny: TinyModels) -> None:
     assert len({tuple(ids) for ids in said}) == 3
 
 
+def test_a_fused_optimisers_step_is_noticed(tiny: TinyModels) -> None:
+    split = SplitModel(tiny.model(), BranchConfig(layers=2, rank=4, alpha=8))
+    split.add_branch("policy", head=False, seed=0)
+    optimizer = torch.optim.AdamW(split.parameters("policy"), lr=0.3, fused=True)
+    prompt = [5, 9, 40, 77]
+    with split.active("policy"):
+        [[before]] = generate_replies(split.backbone, [prompt], [], Sampling(4))
+        for _ in range(3):
+            split.backbone(input_ids=torch.tensor([prompt])).logits[0, -1, 7].neg().backward()
+            optimizer.step()
+        [[after]] = generate_replies(split.backbone, [prompt], [], Sampling(4))
+        with torch.no_grad():
+            logits = split.backbone(input_ids=torch.tensor([[*prompt, *after.ids]])).logits[0, 3:-1]
+    logprobs = torch.log_softmax(logits, dim=-1)
+    assert after.logprobs != pytest.approx(before.logprobs, abs=1e-3)
+    expected = logprobs.gather(1, torch.tensor(after.ids)[:, None]).squeeze(1)
+    assert after.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
 def test_what_is_not_known_runs_on_the_librarys_layers(tiny: TinyModels) -> None:
     class Doubled(nn.Linear):
         pass

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from conftest import HandMadeDialogues, TinyModels
+from tests.conftest import HandMadeDialogues, TinyModels
+
 from personatune.config import BranchConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.dialogue import PreferencePair
 from personatune.model.branches import SplitModel

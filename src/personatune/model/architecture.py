@@ -154,7 +154,11 @@ def _kept_bytes(
             "position_ids": torch.arange(_TOKENS)[None],
         }
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.get_decoder()(input_ids=ids, use_cache=False, **inputs)
+        try:
+            model.get_decoder()(input_ids=ids, use_cache=False, **inputs)
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+            raise UserError(f"{name}: its layers can't be run alone to count what they keep ({reason})") from error
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 

@@ -190,7 +190,7 @@ def _layer(module: Any, known: _Layer | None) -> _Layer:
     if any(map(_hooked, (module, attention, mlp, *norms))):
         raise _Unknown
     signature = tuple(part for one in (*linear, *wide) for part in _signature_of(one))
-    signature += tuple((norm.weight.data_ptr(), norm.weight._version) for norm in norms)
+    signature += tuple((norm.weight.data_ptr(), norm.weight._version, _sum(norm.weight)) for norm in norms)
     if known is not None and known.signature == signature:
         return known
     if any(_bias(one) is not None for one in wide):
@@ -216,10 +216,15 @@ def _layer(module: Any, known: _Layer | None) -> _Layer:
 
 def _signature_of(linear: Any) -> tuple[Any, ...]:
     """Return what changes when a layer multiplies by something else: weights written or replaced, other adapters."""
-    tensors = tuple((id(weight), weight.data_ptr(), weight._version) for weight in linear.parameters())
+    tensors = tuple((id(weight), weight.data_ptr(), weight._version, _sum(weight)) for weight in linear.parameters())
     adapters = (tuple(linear.active_adapters), linear.disable_adapters, linear.merged) if _is_lora(linear) else ()
     scaling = tuple(linear.scaling.items()) if _is_lora(linear) else ()
     return (*tensors, adapters, scaling)
+
+
+def _sum(weight: Tensor) -> float | None:
+    """Return the sum of a weight in training: a fused optimiser writes it without counting up its version."""
+    return float(weight.detach().sum(dtype=torch.float64)) if weight.requires_grad else None
 
 
 def _weight(linear: Any) -> Tensor:

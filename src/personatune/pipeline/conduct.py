@@ -44,7 +44,9 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_me
     checked = despite_memory
     for name in ran:
         if not checked and name != "prepare":  # the data is there, so the lengths of its texts can be counted
-            processes.from_main(partial(check_memory, run, ran, name))
+            note = processes.from_main(partial(check_memory, run, ran, name))
+            if note:
+                progress.say(note)
             checked = True
         if name in TOGETHER:
             _run(run, name, costs, progress, processes)

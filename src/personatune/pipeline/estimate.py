@@ -22,8 +22,9 @@ from personatune.pipeline.models import load_prompts
 from personatune.pipeline.run import Run
 from personatune.training.sft import encode_dialogues
 
-CPU_SLACK = 0.65
-"""Holes that the C library's allocator leaves between tensors that live for a step, as a share of them (measured)."""
+CPU_SLACK = 0.75
+"""Holes that the C library's allocator leaves between tensors that live for a step, as a share of them: set by three
+measured training steps (docs/costs.md), which it meets within 11 %."""
 GPU_SLACK = 0.10
 """The same of torch's caching allocator, which rounds to blocks: an assumption, there was no GPU to measure it on."""
 
@@ -31,7 +32,7 @@ GPU_CONTEXT = int(0.6 * GIB)
 """What CUDA and its libraries take of a GPU before the first tensor: an assumption too."""
 
 _PERSONA_LINE, _TURN, _FRAME = 16, 32, 48
-"""Tokens of a long persona sentence, a long turn, and the frame of a chat template (docs/costs.md has the figures)."""
+"""Tokens of a long persona sentence, a long turn, and the frame of a chat template: assumptions, printed as such."""
 _SAMPLED = 400  # dialogues whose tokens are counted at most
 _SMALLEST = 64  # tokens: shorter sequences teach nobody anything
 
@@ -101,9 +102,7 @@ def assumed_lengths(config: Config) -> Lengths:
     most = config.model.max_length
     dialogue = min(most, persona + config.data.max_turns * _TURN)
     prompt = min(most - config.ppo.max_new_tokens, persona + config.preferences.max_history_turns * _TURN)
-    return Lengths(
-        dialogue, 0.5, prompt, _TURN, "assumed: long turns of Synthetic-Persona-Chat; a run's data is counted"
-    )
+    return Lengths(dialogue, 0.5, prompt, _TURN, "assumed; those of a prepared run are counted")
 
 
 def measured_lengths(config: Config, prompts: PromptFormat, data: Sequence[Perspective]) -> Lengths:
@@ -117,7 +116,10 @@ def measured_lengths(config: Config, prompts: PromptFormat, data: Sequence[Persp
         return assumed_lengths(config)
     top = max(encoded, key=lambda dialogue: len(dialogue.input_ids))
     losses = sum(weight > 0 for weight in top.loss_weights)
-    contexts, replies = zip(*_contexts(longest, config.preferences.max_history_turns), strict=True)
+    answered = list(_contexts(longest, config.preferences.max_history_turns))
+    if not answered:
+        return assumed_lengths(config)
+    contexts, replies = zip(*answered, strict=True)
     by_size = sorted(contexts, key=lambda context: sum(len(turn.text) for turn in context.history), reverse=True)
     return Lengths(
         dialogue=len(top.input_ids),
@@ -142,8 +144,8 @@ def run_lengths(run: Run) -> Lengths:
     return measured_lengths(run.config, load_prompts(run.config), data.train)
 
 
-def check_memory(run: Run, names: Sequence[str], begin: str) -> None:
-    """Refuse to start stages for which this machine's free memory doesn't suffice.
+def check_memory(run: Run, names: Sequence[str], begin: str) -> str | None:
+    """Refuse to start stages for which this machine's free memory doesn't suffice; returns why that couldn't be seen.
 
     Args:
         begin: the stage that is about to run.
@@ -156,10 +158,15 @@ def check_memory(run: Run, names: Sequence[str], begin: str) -> None:
         run.require(begin)  # what is missing is told before its data is asked for
     wanted = [name for name in names if name in STAGES and name not in run.done()]
     if not wanted or "prepare" not in run.done():
-        return
-    found = predict(run.config, this_machine(run.config), run_lengths(run), wanted)
+        return None
+    lengths = run_lengths(run)
+    try:
+        found = predict(run.config, this_machine(run.config), lengths, wanted)
+    except UserError as error:  # an unusual architecture may train all the same
+        return f"memory: no estimate ({error})"
     if not found.fits:
         raise UserError(f"{too_little(run.config, found)}; --despite-memory goes on all the same")
+    return None
 
 
 def too_little(config: Config, found: Estimate) -> str:

@@ -70,10 +70,11 @@ def mask(rows: int, width: int, a: Architecture) -> Term:
 
 
 def logits(tokens: int, a: Architecture, copies: float, why: str) -> Term:
-    """Tokens x V float32 numbers, as many copies as exist at once."""
-    return Term(
-        "logits", tokens * a.vocabulary * 4 * copies, f"{tokens:,} tokens x {a.vocabulary:,} words, {why}", True
-    )
+    """Tokens x V float32 numbers, as many copies as exist at once.
+
+    They leave no holes: the C library maps blocks above 32 MiB one by one and gives them back at once (mallopt(3)).
+    """
+    return Term("logits", tokens * a.vocabulary * 4 * copies, f"{tokens:,} tokens x {a.vocabulary:,} words, {why}")
 
 
 def key_values(rows: int, tokens: int, a: Architecture, why: str) -> Term:
