@@ -27,6 +27,7 @@ from personatune.pipeline.estimate import (
     this_machine,
     too_little,
 )
+from personatune.training.sft import encode_dialogues
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -68,8 +69,7 @@ def test_lengths_of_data_are_counted_and_never_above_the_models(
     prompts, views = tiny.prompts(), dialogues.perspectives(6, turns=9)
     config = load_config("quick")
     found = measured_lengths(config, prompts, views)
-    encoded = [prompts.encode_dialogue(view, [1.0] * len(view.turns)) for view in views]
-    assert found.dialogue == max(len(dialogue.input_ids) for dialogue in encoded)
+    assert found.dialogue == max(len(encoded.input_ids) for encoded in encode_dialogues(prompts, views, config.sft))
     assert 0 < found.loss_share < 1
     assert found.prompt < found.dialogue
     assumed = assumed_lengths(load_config("quick", ["model.max_length=100"]))

@@ -124,7 +124,7 @@ def _kept(
 ) -> Kept:
     """Return what autograd keeps of a token, from the difference between two layers and one."""
     one, two = (_kept_bytes(_shallow(config, layers), name, dtype, rank, training, shared_rows) for layers in (1, 2))
-    return Kept(layer=(two - one) / _TOKENS, ends=max(0.0, (2 * one - two) / _TOKENS))
+    return Kept(layer=(two - one) / _TOKENS, ends=(2 * one - two) / _TOKENS)
 
 
 def _kept_bytes(

@@ -15,7 +15,7 @@ class Kept:
 
     Attributes:
         layer: in each layer that has something to train.
-        ends: outside the layers (embedding, last norm).
+        ends: outside the layers (embedding, last norm), less what the first layer needn't keep: can be below 0.
     """
 
     layer: float
