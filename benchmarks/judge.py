@@ -1,7 +1,7 @@
 """Pairs a second of the critic and seconds to load it, beside transformers' own BERT layers on the same pairs.
 
 Both read the same tokens at the same positions with the same weights. Ours multiplies integers, so that the
-probabilities differ a little; both must give the same verdict on 97 % of the pairs.
+probabilities differ a little; both must give the same verdict on 98 % of the pairs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
         ours, seconds = _timed(lambda pairs=pairs: Critic(shipped_folder()).probabilities(pairs))
         theirs, peer = _timed(lambda pairs=pairs: _plain(critic, pairs))
         same = float((torch.from_numpy(ours).argmax(1) == theirs.argmax(1)).float().mean())
-        assert same >= 0.97, f"not the same work: only {same:.1%} of the verdicts agree"
+        assert same >= 0.98, f"not the same work: only {same:.1%} of the verdicts agree"
         table.add_row(
             name,
             str(len(pairs)),
