@@ -1,6 +1,6 @@
 """Pairs a second of the critic and seconds to load it, beside transformers' own BERT layers on the same pairs.
 
-Both read the same tokens at the same positions with the same weights. Ours multiplies in 8 bits, so that the
+Both read the same tokens at the same positions with the same weights. Ours multiplies integers, so that the
 probabilities differ a little; both must give the same verdict on 98 % of the pairs.
 """
 
@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from personatune.data.pair_files import hand_written_pairs, hand_written_scenes, read_pairs
+from personatune.data.persona_pairs import SentencePair
 from personatune.judging.critic import Critic, shipped_folder
 from personatune.judging.critic_files import read_weights
 from personatune.judging.critic_network import BERT_NAMES, MAX_TOKENS, CriticNetwork
+from personatune.judging.eight_bits import integers_pay
 from personatune.judging.encoder import load_encoder
 
 _LOAD = (
@@ -37,6 +39,7 @@ def main() -> None:
     sets = {
         "persona pairs": hand_written_pairs()[: arguments.count],
         "scenes, in SNLI's manner": hand_written_scenes()[: arguments.count],
+        "scenes, no sentence twice": _no_sentence_twice(hand_written_scenes())[: arguments.count],
     }
     if arguments.pairs:
         sets = {arguments.pairs.name: read_pairs(arguments.pairs).pairs[: arguments.count]}
@@ -61,6 +64,7 @@ def main() -> None:
         )
     console = Console()
     console.print(table)
+    console.print(f"Products of {'8-bit integers' if integers_pay() else 'the same integers as float32'}.")
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", _LOAD], check=True)
     fresh = time.perf_counter() - started
@@ -72,6 +76,17 @@ def main() -> None:
         f"From a cold start to the first verdict {fresh:.1f} s, of which `import torch` takes {alone:.1f} s; loading "
         f"alone {again:.2f} s. {torch.get_num_threads()} threads, torch {torch.__version__}."
     )
+
+
+def _no_sentence_twice(pairs: list[SentencePair]) -> list[SentencePair]:
+    """Pairs whose sentences stand in no other: nothing that was read can be read again from memory."""
+    seen: set[str] = set()
+    kept = []
+    for pair in pairs:
+        if not seen & {pair.premise, pair.hypothesis}:
+            seen |= {pair.premise, pair.hypothesis}
+            kept.append(pair)
+    return kept
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

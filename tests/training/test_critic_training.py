@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from personatune.data.persona_pairs import Label, SentencePair
+from personatune.errors import UserError
+from personatune.judging.critic_files import read_weights, save_critic
 from personatune.training.critic import CriticSettings, CriticTrainer, fit_temperature, label_ids, logits_of
 
 _WORDS = "[PAD] [UNK] [CLS] [SEP] i have a dog cat bird . no not yes".split()
@@ -88,3 +91,37 @@ def test_the_temperature_undoes_overconfidence() -> None:
     labels = torch.multinomial(torch.softmax(honest, dim=1), 1).squeeze(1)
     assert fit_temperature(honest, labels) == pytest.approx(1.0, abs=0.1)
     assert fit_temperature(honest * 3, labels) == pytest.approx(3.0, abs=0.3)
+
+
+def test_pairs_of_the_second_kind_are_seen_once_and_the_others_in_every_epoch(base: str, tmp_path: Path) -> None:
+    once = [SentencePair("i have a dog", f"yes a cat {'. ' * number}", "neutral", "made") for number in range(1, 13)]
+    trainer = CriticTrainer(settings(base, 3), pairs()[:18], tmp_path, once=once)
+    seen = [pair for step in range(trainer.total_steps) for pair in trainer._batch(step)]
+    assert sorted(pair.hypothesis for pair in seen if pair.kind == "made") == sorted(pair.hypothesis for pair in once)
+    assert len(seen) == 3 * 18 + 12
+
+
+def test_the_lower_layers_multiply_in_eight_bits_while_the_upper_ones_learn(base: str, tmp_path: Path) -> None:
+    trainer = CriticTrainer(settings(base, 0.5), pairs(), tmp_path)
+    network = trainer.train()
+    assert not any(isinstance(layer, torch.nn.Linear) for layer in network.lower.modules())
+    assert any(isinstance(layer, torch.nn.Linear) for layer in network.upper.modules())
+    assert all(name.startswith(("lower.", "upper.")) for name in trainer.spreads)
+
+
+def test_what_is_kept_can_be_the_mean_of_start_and_trained_weights(base: str, tmp_path: Path) -> None:
+    first = CriticTrainer(settings(base, 0.5), pairs(), tmp_path / "first")
+    save_critic(tmp_path / "start", first.train().trained_state(), {}, first.spreads)
+    start = read_weights(tmp_path / "start" / "critic.safetensors")
+    onward = replace(settings(base, 1), start=str(tmp_path / "start"))
+    trained = CriticTrainer(onward, pairs(), tmp_path / "a").train().trained_state()
+    mean = CriticTrainer(replace(onward, start_share=0.25), pairs(), tmp_path / "b").train().trained_state()
+    for name, tensor in mean.items():
+        step = float(tensor.abs().max()) / 127
+        torch.testing.assert_close(tensor, start[name] * 0.25 + trained[name] * 0.75, atol=step, rtol=0)
+    assert any(not torch.allclose(mean[name], trained[name], atol=1e-4) for name in mean)
+
+
+def test_a_share_of_no_start_is_refused(base: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"start share 0\.5: of no start"):
+        CriticTrainer(replace(settings(base, 1), start_share=0.5), pairs(), tmp_path)

@@ -26,7 +26,14 @@ def train(
     generated: Annotated[
         int, typer.Option(min=0, help="Persona pairs to make from the dialogues; each is seen once.")
     ] = 6_000,
+    probes: Annotated[
+        int | None, typer.Option(min=0, help="Pairs of PersonaProbes' train split to take, seen once; default: all.")
+    ] = None,
     start: Annotated[str, typer.Option(help="Folder of a critic to go on from with these pairs.")] = "",
+    start_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Of the start's weights, in the mean with the trained ones."),
+    ] = 0.0,
     learning_rate: Annotated[float, typer.Option(help="Of the trained layers, at its highest.")] = 3e-4,
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the pairs that people and we wrote.")] = 2.0,
     seed: Annotated[int, typer.Option(help="Of the pairs, the weights of the new head and the order.")] = 0,
@@ -39,11 +46,11 @@ def train(
     from personatune.terminal_progress import RichProgress
     from personatune.training.critic import CriticSettings
 
-    data = gather(nli, nli_test, dialogues, generated, seed)
+    data = gather(nli, nli_test, dialogues, generated, seed, probes)
     try:
         report = train_critic(
             data,
-            CriticSettings(learning_rate=learning_rate, epochs=epochs, seed=seed, start=start),
+            CriticSettings(learning_rate=learning_rate, epochs=epochs, seed=seed, start=start, start_share=start_share),
             out,
             RichProgress(),
         )

@@ -68,9 +68,11 @@ class Critic:
         """Return for each (premise, hypothesis) the logits of `LABELS`, (n, 3), before the temperature, unkept."""
         import torch
 
-        order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))
         logits = torch.empty(len(pairs), len(LABELS))
         with torch.inference_mode():
+            self._network.read((pair[0] for pair in pairs), (pair[1] for pair in pairs))
+            lengths = [self._network.length(*pair) for pair in pairs]
+            order = sorted(range(len(pairs)), key=lengths.__getitem__)
             for start in range(0, len(order), _OURS_AT_ONCE):
                 rows = order[start : start + _OURS_AT_ONCE]
                 logits[rows] = self._network([pairs[row][0] for row in rows], [pairs[row][1] for row in rows])

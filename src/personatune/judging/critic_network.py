@@ -46,6 +46,7 @@ _PARTS = ("lower", "upper")
 _BEHIND_NORM = ("qkv", "widen")
 _DROPOUT = 0.1
 _READ_AT_ONCE = 32  # sentences
+_LENGTH_STEP = 4
 
 
 class CriticNetwork(nn.Module):
@@ -112,9 +113,7 @@ class CriticNetwork(nn.Module):
     def forward(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Tensor:
         """Return the logits of (premise, hypothesis) pairs, (B, 3), in the order of `LABELS`."""
         first, second = self._read_alone(premises, _PREMISE), self._read_alone(hypotheses, _HYPOTHESIS)
-        hidden_B_T_H = nn.utils.rnn.pad_sequence(
-            list(map(torch.cat, zip(first, second, strict=True))), batch_first=True
-        )
+        hidden_B_T_H = _padded(list(map(torch.cat, zip(first, second, strict=True))))
         places = torch.arange(hidden_B_T_H.shape[1])[None]
         split = torch.tensor([len(row) for row in first])[:, None]
         end = split + torch.tensor([len(row) for row in second])[:, None]
@@ -155,6 +154,10 @@ class CriticNetwork(nn.Module):
         self._read_alone(sorted(set(premises)), _PREMISE)
         self._read_alone(sorted(set(hypotheses)), _HYPOTHESIS)
 
+    def length(self, premise: str, hypothesis: str) -> int:
+        """Return the tokens of a pair whose sentences were read."""
+        return len(self._read[_PREMISE, premise]) + len(self._read[_HYPOTHESIS, hypothesis])
+
     def forget(self) -> None:
         """Drop the readings kept of sentences (about 15 KB a sentence)."""
         self._read.clear()
@@ -167,7 +170,7 @@ class CriticNetwork(nn.Module):
             batch = new[start : start + _READ_AT_ONCE]
             rows = [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(batch)]
             lengths = torch.tensor([len(row) for row in rows])
-            ids_B_T = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            ids_B_T = _padded(rows)
             mask = torch.arange(ids_B_T.shape[1])[None] < lengths[:, None]
             hidden_B_T_H = _through(self.lower, self.embeddings(ids_B_T, role), mask)
             for text, row, length in zip(batch, hidden_B_T_H, lengths.tolist(), strict=True):
@@ -280,6 +283,16 @@ def _through(layers: Iterable[nn.Module], hidden_B_T_H: Tensor, mask_B_T: Tensor
     for layer in layers:
         hidden_B_T_H = layer(hidden_B_T_H, bias)
     return hidden_B_T_H
+
+
+def _padded(rows: list[Tensor]) -> Tensor:
+    """Return rows of unlike length as one tensor, its length a multiple of `_LENGTH_STEP`.
+
+    oneDNN compiles a product for every number of rows it meets, which takes as long as a product itself.
+    """
+    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    missing = -padded.shape[1] % _LENGTH_STEP
+    return nn.functional.pad(padded, (0, 0) * (padded.dim() - 2) + (0, missing)) if missing else padded
 
 
 def _mean(hidden_B_T_H: Tensor, mask_B_T: Tensor) -> Tensor:

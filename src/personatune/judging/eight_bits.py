@@ -48,7 +48,7 @@ class EightBitLinear(nn.Module):
 
     scale: Tensor
     bias: Tensor
-    spread: Tensor | None
+    narrowing: Tensor | None
 
     def __init__(self, linear: nn.Linear, after_gelu: bool = False, spread: Tensor | None = None) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class EightBitLinear(nn.Module):
         self.after_gelu = after_gelu
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
-        self.register_buffer("spread", spread)
+        self.register_buffer("narrowing", None if spread is None else 1 / spread)
         self._product = product_of(rounded.to(torch.int8), 0 if after_gelu else _ZERO_POINT)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the product, (…, out), for ``hidden`` (…, in)."""
         rows = hidden.reshape(-1, hidden.shape[-1])
-        if self.spread is not None:
-            rows = rows / self.spread
+        if self.narrowing is not None:
+            rows = rows * self.narrowing
         if self.after_gelu:
             step = (rows.amax(dim=1, keepdim=True) - GELU_LEAST).div_(ACTIVATION_LARGEST)
             shift = (-GELU_LEAST / step).add_(0.5)

@@ -56,11 +56,13 @@ class CriticData:
     counts: dict[str, int]
 
 
-def gather(nli: Path, nli_test: Path | None, sources: Sequence[str], generated: int, seed: int) -> CriticData:
+def gather(
+    nli: Path, nli_test: Path | None, sources: Sequence[str], generated: int, seed: int, probes_kept: int | None = None
+) -> CriticData:
     """Read and make all pairs.
 
-    Held-out persona pairs are made of the sources' own validation dialogues; sentences that training has seen are left
-    out of them.
+    Of the probe pairs ``probes_kept`` are taken, by default all. Held-out persona pairs are made of the sources' own
+    validation dialogues; sentences that training has seen are left out of them.
 
     Raises:
         UserError: a file or source can't be read, or gives no persona.
@@ -72,6 +74,8 @@ def gather(nli: Path, nli_test: Path | None, sources: Sequence[str], generated: 
     made = make_persona_pairs(train_side, generated, seed)
     written = hand_written_pairs()
     probes = probe_pairs("train")
+    if probes_kept is not None:
+        probes = random.Random(f"{seed}/probes").sample(probes, min(probes_kept, len(probes)))
     scenes = hand_written_scenes()
     general = [*entailment[held_out:], *scenes]
     asides = chatter(train_side, seed)
