@@ -72,6 +72,13 @@ def test_what_autograd_keeps_grows_with_the_tokens_of_a_micro_batch() -> None:
     assert micro.of("activations") == small
 
 
+def test_attention_with_dropout_keeps_scores_on_a_cpu_and_none_on_a_gpu() -> None:
+    dropping = replace(ARCHITECTURE, lora=Kept(layer=8000.0, ends=500.0, scores=16.0))
+    config = with_settings("sft.batch_size=2")
+    cpu, gpu = (estimate("sft", dropping, config, LENGTHS, Place(kind)).moments[0] for kind in ("cpu", "gpu"))
+    assert cpu.of("activations") - gpu.of("activations") == 2 * 200 * 10 * 16 * 200
+
+
 def test_logits_exist_in_chunks_below_a_frozen_head_and_whole_below_a_trained_one() -> None:
     config = with_settings("sft.batch_size=8")
     assert moment("sft", "training step", config).of("logits") == 2 * 256 * 5000 * 4

@@ -44,8 +44,10 @@ def test_what_a_real_training_step_keeps_is_what_was_counted_on_two_layers(
     adapted = LoRAWrapper(model, LoraConfig())
     fuse_lora(adapted.model)
     adapted.model.train()
-    kept = _kept_by_a_step(model, rows=3, tokens=24)
-    assert kept == pytest.approx(3 * 24 * (found.layers * found.lora.layer + found.lora.ends), rel=0.15)
+    kept, token = _kept_by_a_step(model, rows=3, tokens=24), found.lora
+    layer = token.layer + 24 * token.scores
+    assert (token.scores > 0) == (family == "gpt2")  # its attention has dropout
+    assert kept == pytest.approx(3 * 24 * (found.layers * layer + token.ends), rel=0.1)
 
 
 def _kept_by_a_step(model: Any, rows: int, tokens: int) -> int:

@@ -4,7 +4,7 @@ Parameters are counted on a model that exists on torch's "meta" device only, whi
 autograd keeps is counted too: one and two layers of full width, with weights that were never written (and so take no
 memory), read a few tokens with gradients on, and every tensor that is kept for the way back is added up. On a CPU that
 is the code that training runs; a GPU's attention kernels keep tensors of the same sizes (queries, keys, values, output
-and one number a row).
+and one number a row), and no scores where a CPU keeps them (attention with dropout).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 _TOKENS = 32
-"""Tokens that the counted layers read: what is kept grows in proportion, so few will do."""
+"""Tokens that the counted layers read, and twice as many: what is kept grows evenly, so few will do."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,26 @@ def _kept(
     training: bool,
     shared_rows: bool = False,
 ) -> Kept:
-    """Return what autograd keeps of a token, from the difference between two layers and one."""
-    one, two = (_kept_bytes(_shallow(config, layers), name, dtype, rank, training, shared_rows) for layers in (1, 2))
-    return Kept(layer=(two - one) / _TOKENS, ends=(2 * one - two) / _TOKENS)
+    """Return what autograd keeps of a token: from two layers and one, and from rows of two lengths."""
+
+    def counted(layers: int, tokens: int) -> float:
+        shallow = _shallow(config, layers)
+        return _kept_bytes(shallow, name, dtype, tokens, rank, training, shared_rows) / tokens
+
+    one, two = counted(1, _TOKENS), counted(2, _TOKENS)
+    longer = counted(2, 2 * _TOKENS) - counted(1, 2 * _TOKENS)
+    scores = (longer - (two - one)) / _TOKENS
+    return Kept(layer=two - one - scores * _TOKENS, ends=2 * one - two, scores=scores)
 
 
 def _kept_bytes(
-    config: PretrainedConfig, name: str, dtype: torch.dtype, rank: int | None, training: bool, shared_rows: bool
+    config: PretrainedConfig,
+    name: str,
+    dtype: torch.dtype,
+    tokens: int,
+    rank: int | None,
+    training: bool,
+    shared_rows: bool,
 ) -> int:
     model = _unreal(config, name).to_empty(device="cpu").to(dtype)  # never written, so no memory is taken
     if rank is not None:
@@ -146,12 +159,12 @@ def _kept_bytes(
             kept[storage._cdata] = tensor
         return tensor
 
-    ids = torch.zeros((1, _TOKENS), dtype=torch.long)
+    ids = torch.zeros((1, tokens), dtype=torch.long)
     inputs: dict[str, Any] = {}
     if shared_rows:
         inputs = {
-            "attention_mask": torch.zeros((1, 1, _TOKENS, _TOKENS), dtype=dtype),
-            "position_ids": torch.arange(_TOKENS)[None],
+            "attention_mask": torch.zeros((1, 1, tokens, tokens), dtype=dtype),
+            "position_ids": torch.arange(tokens)[None],
         }
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         try:

@@ -52,10 +52,15 @@ def trained(kind: str, numbers: int, of: str) -> list[Term]:
     ]
 
 
-def activations(tokens: int, layers: int, kept: Kept) -> Term:
-    """What autograd keeps: tokens x (layers x bytes a layer + bytes outside of them), counted on one real layer."""
-    size = tokens * (layers * kept.layer + kept.ends)
-    return Term("activations", size, f"{tokens:,} tokens x {layers} layers x {kept.layer / 1024:.1f} KiB", brief=True)
+def activations(rows: int, width: int, layers: int, kept: Kept, place: Place) -> Term:
+    """What autograd keeps: tokens x (layers x bytes a layer + bytes outside of them), counted on one real layer.
+
+    A GPU's attention kernels do dropout without keeping scores.
+    """
+    layer = kept.layer + (kept.scores * width if place.kind == "cpu" else 0.0)
+    size = rows * width * (layers * layer + kept.ends)
+    why = f"{rows} x {width} tokens x {layers} layers x {layer / 1024:.1f} KiB"
+    return Term("activations", size, why, brief=True)
 
 
 def passing(a: Architecture, tokens: int) -> Term:

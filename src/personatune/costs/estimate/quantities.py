@@ -16,10 +16,13 @@ class Kept:
     Attributes:
         layer: in each layer that has something to train.
         ends: outside the layers (embedding, last norm), less what the first layer needn't keep: can be below 0.
+        scores: in each layer once more for each token of the row: attention with dropout (GPT-2 while it is trained)
+            keeps its scores on a CPU; all other attention keeps none.
     """
 
     layer: float
     ends: float
+    scores: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def sft(a: Architecture, config: Config, lengths: Lengths, place: Place) -> Stag
     step = [
         *base,
         *adapter,
-        parts.activations(tokens, a.layers, a.lora),
+        parts.activations(_sft_rows(config, place), lengths.dialogue, a.layers, a.lora, place),
         parts.logits(min(LOSS_ROWS, _loss_tokens(tokens, lengths)), a, 2, "a chunk and its exponentials' sum"),
     ]
     held_out = HELD_OUT_ROWS * lengths.dialogue
@@ -67,7 +67,7 @@ def reward(a: Architecture, config: Config, lengths: Lengths, place: Place) -> S
         *base,
         *branch,
         cache,
-        parts.activations(rows * width, top, a.branch),
+        parts.activations(rows, width, top, a.branch, place),
         parts.mask(rows, width, a),
         Term(
             "activations", rows * width * a.hidden * a.number_bytes, "the batch's own copy of the trunk's output", True
@@ -104,7 +104,7 @@ def ppo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> Stag
     step = [
         *base,
         cache,
-        parts.activations(rows * width, top, a.branch),
+        parts.activations(rows, width, top, a.branch, place),
         parts.mask(rows, width, a),
         Term(
             "activations", rows * width * a.hidden * a.number_bytes, "the batch's own copy of the trunk's output", True
@@ -153,7 +153,7 @@ def compare(a: Architecture, config: Config, lengths: Lengths, place: Place) -> 
     whole = parts.trained("weights", a.parameters, "weights")
     step = [
         *whole,
-        parts.activations(tokens, a.layers, a.full),
+        parts.activations(_sft_rows(config, place), lengths.dialogue, a.layers, a.full, place),
         parts.logits(_loss_tokens(tokens, lengths), a, 3, "log-probabilities and two gradients"),
     ]
     restored = [
