@@ -65,7 +65,9 @@ def main() -> None:
     out = options.out or Path("runs") / ("growth-quick" if options.quick else "growth")
     centre = {**CENTRE, "prompts": 2 if options.quick else 4, "epochs": 1 if options.quick else 2}
     rounds = options.rounds or (1 if options.quick else 3)
-    found = read_json(out / "growth.json") if (out / "growth.json").is_file() else {"points": [], "centre": centre}
+    found: dict[str, Any] = {"points": [], "centre": centre}
+    if (out / "growth.json").is_file():
+        found = read_json(out / "growth.json")
     views = read_perspectives(options.data, max_turns=24).train
     for axis in options.only:
         values = (AXES[axis][0], AXES[axis][-1]) if options.quick else AXES[axis]

@@ -103,9 +103,10 @@ def test_spreads_find_the_large_channels_and_give_the_others_their_steps() -> No
     def error(spread: dict[str, torch.Tensor]) -> float:
         copy = nn.Sequential()
         for name, layer in network.named_children():
+            assert isinstance(layer, nn.Linear)
             copy.add_module(name, nn.Linear(layer.in_features, layer.out_features))
         copy.load_state_dict(network.state_dict())
-        return float((in_eight_bits(copy, spread, place="upper")(hidden) - expected).pow(2).mean().sqrt())
+        return float((in_eight_bits(copy, spread, place="upper")(hidden) - expected).pow(2).mean().sqrt().detach())
 
     assert error(found) < 0.8 * error({})
 

@@ -218,7 +218,7 @@ def test_the_last_layer_computes_the_places_that_are_read_alone(tiny: TinyModels
     computed: list[int] = []
     last = split.backbone.get_decoder().get_submodule({"gpt2": "h.3"}.get(family, "layers.3"))
     norm = {"gpt2": "ln_2"}.get(family, "post_attention_layernorm")
-    first = next(last.mlp.children())  # type: ignore[union-attr]
+    first = next(last.mlp.children())
     hooks = [
         first.register_forward_pre_hook(lambda _module, inputs: computed.append(inputs[0].numel() // 32)),
         last.get_submodule(norm).register_forward_pre_hook(lambda _m, inputs: computed.append(inputs[0].numel() // 32)),

@@ -225,9 +225,10 @@ def pairs_of(dialogues: type[HandMadeDialogues], count: int) -> list[PreferenceP
         "Well, that depends on the day.",
         "No, never in my life!",
     )
+    drawn = [rng.sample(said, 2) for _ in range(count)]
     return [
-        PreferencePair(contexts[number - (number % 3 == 1)], *rng.sample(said, 2), "generic", "made")
-        for number in range(count)
+        PreferencePair(contexts[number - (number % 3 == 1)], chosen, rejected, "generic", "made")
+        for number, (chosen, rejected) in enumerate(drawn)
     ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -78,7 +79,7 @@ def read_architecture(found: FoundConfig, name: str, config: Config, dtype: torc
     """
     model = _unreal(found.config, name)
     layers = decoder_layers(model)
-    linear = _linear_maps(layers[0])
+    shapes = [tuple(module.get_parameter("weight").shape) for module in _linear_maps(layers[0]).values()]
     text = model.config.get_text_config()
     heads = text.num_attention_heads
     key_heads = getattr(text, "num_key_value_heads", None) or heads
@@ -91,10 +92,10 @@ def read_architecture(found: FoundConfig, name: str, config: Config, dtype: torc
         vocabulary=text.vocab_size,
         parameters=_numbers(model),
         layer_parameters=_numbers(layers[0]),
-        linear_parameters=sum(module.weight.numel() for module in linear.values()),
-        lora_width=sum(sum(module.weight.shape) for module in linear.values()),
+        linear_parameters=sum(math.prod(shape) for shape in shapes),
+        lora_width=sum(map(sum, shapes)),
         cache_width=key_heads * width,
-        inner=max(max(module.weight.shape) for module in linear.values()),
+        inner=max(map(max, shapes)),
         number_bytes=dtype.itemsize,
         lora=_kept(found.config, name, dtype, rank=config.lora.rank, training=True),
         branch=_kept(found.config, name, dtype, rank=rank, training=False, shared_rows=True),

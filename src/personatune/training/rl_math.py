@@ -23,7 +23,8 @@ def head_logprobs(hidden_M_H: Tensor, head: nn.Module, tokens_M: Tensor) -> tupl
     hidden states: ``∂ log p(t) / ∂h = W_t − Σ_v p(v) W_v`` doesn't depend on what is done with them later, so it is
     computed at once, and no more than a few tokens' logits ever exist.
     """
-    return _HeadLogprobs.apply(hidden_M_H, head.weight, head.bias, tokens_M)  # type: ignore[no-any-return]
+    found: tuple[Tensor, Tensor] = _HeadLogprobs.apply(hidden_M_H, head.weight, head.bias, tokens_M)  # type: ignore[no-untyped-call]
+    return found
 
 
 class _HeadLogprobs(torch.autograd.Function):
