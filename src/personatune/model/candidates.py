@@ -21,6 +21,7 @@ from personatune.dialogue import RankingTask
 from personatune.model.lean_decoder import lean_decoder
 from personatune.model.prompts import PromptFormat
 from personatune.model.row_cache import RowCache
+from personatune.model.shared_prompts import additive_mask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -127,10 +128,11 @@ class CandidateScorer:
         new = prompt[kept:]
         ids = [*new, *(tree.tokens[node] for node in tree.inner)]
         positions = [*range(kept, len(prompt)), *(len(prompt) + tree.depths[node] for node in tree.inner)]
+        seen = torch.from_numpy(tree.mask(kept, len(new)))
         hidden_T_H = (
             self.model.get_decoder()(
                 input_ids=torch.tensor([ids], device=device),
-                attention_mask=_additive(tree.mask(kept, len(new)), self.model.dtype, device),
+                attention_mask=additive_mask(seen[None].to(device), self.model.dtype),
                 position_ids=torch.tensor([positions], device=device),
                 past_key_values=cache,
                 use_cache=True,
@@ -223,13 +225,6 @@ class _Tree:
                 seen[new + row, context:] = seen[new + rows[self.parents[node]], context:]
             seen[new + row, context + row] = True
         return seen
-
-
-def _additive(seen: NDArray[np.bool_], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the mask as 1 × 1 × Q × K numbers to add to the attention scores: every implementation takes these."""
-    mask = torch.zeros(seen.shape, dtype=dtype)
-    mask.masked_fill_(torch.from_numpy(~seen), torch.finfo(dtype).min)
-    return mask[None, None].to(device)
 
 
 def _common(old: Sequence[int], new: Sequence[int]) -> int:
