@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,11 +61,12 @@ def test_without_a_compiler_auto_goes_on_and_on_is_an_error(on_a_cpu: pytest.Mon
 
 @pytest.mark.slow
 def test_all_layers_and_lengths_share_one_graph_and_give_the_uncompiled_gradients(
-    tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+    tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
     if compiled._missing_compiler():
         pytest.skip("no compiler on this machine")
-    monkeypatch.setenv("PERSONATUNE_CACHE", str(tmp_path))
+    kernels = tmp_path_factory.getbasetemp() / "kernels"  # one for all families: a process loads a kernel once
+    monkeypatch.setenv("PERSONATUNE_CACHE", str(kernels))
     torch._dynamo.reset()
     base = tiny.model(family)
     wrapper = LoRAWrapper(base, LoraConfig(rank=4, alpha=8))
@@ -82,7 +82,7 @@ def test_all_layers_and_lengths_share_one_graph_and_give_the_uncompiled_gradient
     with eagerly(), torch.no_grad():
         dialogue_losses(base, a_batch((5, 8)), 0)
     assert graphs["unique_graphs"] == 1
-    assert any(tmp_path.rglob("*.so"))  # kept in the project's own folder
+    assert any(kernels.rglob("*.so"))  # kept in the project's own folder
     release_layers(base)
     for name, gradient in gradients(wrapper, LENGTHS[0]).items():
         torch.testing.assert_close(gradient, expected[0][name], rtol=1e-6, atol=1e-6, msg=name)
