@@ -94,7 +94,9 @@ def main() -> None:
         for number, case in enumerate(CASES):
             if options.only and not any(part in case.name for part in options.only):
                 continue
-            command = [sys.executable, __file__, "--case", str(number), "--folder", folder]
+            own = Path(folder) / str(number)  # a run of its own: it must not go on with another's checkpoints
+            own.mkdir()
+            command = [sys.executable, __file__, "--case", str(number), "--folder", str(own)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{case.name}: {done.stderr.strip().splitlines()[-1]}")
