@@ -38,6 +38,7 @@ class DataConfig(Section):
     test_share: Share = 0.1  # of the personas
     min_traits: Positive = 3
     max_traits: Positive = 5
+    written: Annotated[int, Field(ge=0)] | None = 0  # dialogues of the package's own to add; None: all
     max_turns: Positive = 24  # of a training sequence; the window richest in persona turns is kept
 
 
@@ -87,6 +88,7 @@ class PreferencesConfig(Section):
         "off_topic": 1.0,
         "model_sample": 1.0,
     }
+    written_share: Share = 0.5  # of the contradictions, at most: hand-written ones, from the dialogues of `data.written`
     max_history_turns: Positive = 3
     samples_per_context: Positive = 2
     max_new_tokens: Positive = 28

@@ -150,6 +150,25 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenDialogue:
+    """A dialogue written to teach a persona, seen by its character.
+
+    Attributes:
+        wrong: for the index of an own turn, a reply that contradicts the persona there.
+    """
+
+    view: Perspective
+    wrong: Mapping[int, str]
+
+    def pairs(self, max_history_turns: int) -> Iterator[PreferencePair]:
+        """Yield each reply that has a wrong twin as the better one of a pair of kind "contradiction"."""
+        for index, wrong in self.wrong.items():
+            context = Context(self.view.persona, self.view.turns[max(0, index - max_history_turns) : index])
+            origin = f"written | {self.view.id}/{index}"
+            yield PreferencePair(context, self.view.turns[index].text, wrong, "contradiction", origin)
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """A question that one trait answers and that doesn't contain the trait's keywords.
 

@@ -68,6 +68,7 @@ class PreferenceGenerator:
     Args:
         perspectives: dialogues as their speakers live them; training ones for training pairs, held-out ones for tests.
         sample: the model's own ``n`` replies per context; None leaves the kind "model_sample" out (with a reason).
+        written: hand-written pairs of kind "contradiction"; they make up to ``written_share`` of that kind.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class PreferenceGenerator:
         config: PreferencesConfig,
         seed: int = 0,
         sample: Sample | None = None,
+        written: Sequence[PreferencePair] = (),
     ) -> None:
         for kind in config.kinds:
             if kind not in KINDS:
@@ -85,6 +87,7 @@ class PreferenceGenerator:
         self._config = config
         self._seed = seed
         self._sample = sample
+        self._written = written
         self._replies = read_replies(perspectives, config.max_history_turns, random.Random(f"{seed}/replies"))
         self._golds = [reply for reply in self._replies if reply.drawn]
 
@@ -140,6 +143,10 @@ class PreferenceGenerator:
             quota = wanted.get(kind, 0)
             # A turn serves one kind while there are enough of them: the same gold over and over is learnt by heart.
             order = [gold for gold in golds if gold.origin not in spent] + [one for one in golds if one.origin in spent]
+            if kind == "contradiction":
+                by_hand = self._by_hand(quota, rng)
+                pairs += by_hand
+                quota -= len(by_hand)
             made = 0
             for gold, pair in make(order, quota) if quota else ():
                 pairs.append(pair)
@@ -160,6 +167,10 @@ class PreferenceGenerator:
             {kind: _length_difference([pair for pair in pairs if pair.kind == kind]) for kind in wanted if found[kind]},
             dict(edits),
         )
+
+    def _by_hand(self, quota: int, rng: random.Random) -> list[PreferencePair]:
+        count = min(len(self._written), round(quota * self._config.written_share))
+        return rng.sample(self._written, count)
 
     def _quotas(self, count: int) -> tuple[dict[str, int], dict[str, str]]:
         shares = {kind: share for kind, share in self._config.kinds.items() if share > 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from personatune.data.cleaning import clean
 from personatune.data.grounding import persona_turns, traits_by_use
 from personatune.data.inspection import describe
 from personatune.data.sources import LoadedData
-from personatune.data.splits import leakage, split_by_persona
-from personatune.dialogue import Dialogue, Persona, Perspective
+from personatune.data.splits import leakage, sentence_key, split_by_persona
+from personatune.data.written_dialogues import held_out
+from personatune.dialogue import Dialogue, Persona, Perspective, WrittenDialogue
 from personatune.errors import UserError
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 
@@ -64,8 +65,11 @@ class DataProcessor:
         self.config = config
         self.seed = seed
 
-    def process(self, loaded: LoadedData) -> PreparedData:
-        """Return the three splits of ``loaded``.
+    def process(self, loaded: LoadedData, written: Sequence[WrittenDialogue] = ()) -> PreparedData:
+        """Return the three splits of ``loaded``, and ``written`` dialogues beside its training and validation ones.
+
+        Of the written ones as many as ``data.written`` says are drawn by seed; none goes to the test split, and one
+        that shares a persona sentence with the other side is left out.
 
         Raises:
             UserError: nothing is left to train on; says what took it.
@@ -83,12 +87,35 @@ class DataProcessor:
         train = self._richest(train, counts)
         if not train:
             raise UserError(self._nothing_left(loaded, counts))
+        if written:
+            train, validation = self._with_written(written, train, validation, test, counts)
         parts = {"train": train, "validation": validation, "test": test}
         statistics: dict[str, Any] = {name: describe(part) for name, part in parts.items()}
         statistics["source"] = {
             "name": loaded.source, "description": loaded.description, "licence": loaded.licence,
         }  # fmt: skip
         return PreparedData(train, validation, test, dict(sorted(counts.items())), statistics)
+
+    def _with_written(
+        self,
+        written: Sequence[WrittenDialogue],
+        train: list[Perspective],
+        validation: list[Perspective],
+        test: list[Perspective],
+        counts: Counter[str],
+    ) -> tuple[list[Perspective], list[Perspective]]:
+        drawn = list(written)
+        random.Random(f"{self.seed}/written").shuffle(drawn)
+        drawn = drawn[: self.config.written]
+        parts: dict[bool, list[Perspective]] = {}
+        for aside in (False, True):  # training first: the held-out ones must share nothing with any of it
+            foreign = _sentences([*train, *parts[False]] if aside else [*validation, *test])
+            views = [dialogue.view for dialogue in drawn if held_out(dialogue) == aside]
+            fit = [view for view in views if _sentences([view]).isdisjoint(foreign)]
+            counts["dropped: written dialogue with a persona sentence of the other side"] += len(views) - len(fit)
+            parts[aside] = self._cut(fit, counts)
+        counts["added: written dialogues"] += len(parts[True]) + len(parts[False])
+        return [*train, *parts[False]], [*validation, *parts[True]]
 
     def _with_enough_traits(self, dialogues: Iterable[Dialogue], counts: Counter[str]) -> Iterable[Dialogue]:
         for dialogue in dialogues:
@@ -167,6 +194,10 @@ class DataProcessor:
             f"{loaded.source}: none of {len(loaded.dialogues)} dialogues is left for training ({losses or 'held out'})"
             "; give more dialogues, or lower data.min_traits, data.validation_share and data.test_share"
         )
+
+
+def _sentences(views: Iterable[Perspective]) -> set[str]:
+    return {sentence_key(trait) for view in views for trait in view.persona.traits}
 
 
 def _density(view: Perspective) -> float:

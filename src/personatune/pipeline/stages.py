@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from personatune.costs.meter import MetricsTracker, StageMeter
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.sources import DatasetLoader
-from personatune.dialogue import Context, PreferencePair, Turn
+from personatune.data.written_dialogues import written_dialogues
+from personatune.dialogue import Context, Perspective, PreferencePair, Turn, WrittenDialogue
 from personatune.errors import UserError
 from personatune.evaluation.suite import TestSet, evaluate_model, make_test_set, probe_scripts
+from personatune.judging.persona_probes.dialogues import probe_dialogues
 from personatune.judging.probes import hold_dialogues
 from personatune.model.branches import SplitModel
 from personatune.model.generation import Chatbot, Sampling
@@ -63,7 +65,7 @@ def prepare(stage: Stage) -> dict[str, Any]:
         loader = DatasetLoader(config.data.source, fraction=config.data.fraction, seed=config.seed)
         loaded = loader.load()
         task.advance()
-        data = DataProcessor(config.data, config.seed).process(loaded)
+        data = DataProcessor(config.data, config.seed).process(loaded, _written() if config.data.written != 0 else ())
         task.advance()
         load_prompts(config)
         load_base(config)
@@ -115,12 +117,15 @@ def preferences(stage: Stage) -> dict[str, Any]:
     sampling = Sampling(settings.max_new_tokens, temperature=1.0)
     bot = Chatbot(load_model(stage.run, "sft"), load_prompts(config), sampling, seed=config.seed)
     with stage.progress.task("Preference pairs", settings.pairs + settings.test_pairs) as task:
-        train = PreferenceGenerator(data.train, settings, config.seed, bot.sample)
+        train, test = (
+            PreferenceGenerator(
+                part, settings, config.seed, bot.sample, _written_pairs(part, settings.max_history_turns)
+            )
+            for part in (data.train, data.validation)
+        )
         pairs = train.generate(settings.pairs)
         task.advance(settings.pairs)
-        test_pairs = PreferenceGenerator(data.validation, settings, config.seed, bot.sample).test_set(
-            settings.test_pairs
-        )
+        test_pairs = test.test_set(settings.test_pairs)
         task.advance(settings.test_pairs)
     probes = _probe_contexts(data, config.evaluation.turns, config.seed)
     prompts = train.prompts(settings.ppo_prompts, probes)
@@ -278,6 +283,18 @@ def _split(run: Run) -> SplitModel:
 def _read_pairs(run: Run, name: str) -> list[PreferencePair]:
     rows = read_jsonl(run.folder("preferences") / f"{name}.jsonl")
     return [PreferencePair.from_json(row) for row in rows]
+
+
+def _written() -> list[WrittenDialogue]:
+    return [*written_dialogues(), *probe_dialogues()]
+
+
+def _written_pairs(part: Sequence[Perspective], max_history_turns: int) -> list[PreferencePair]:
+    """Return the pairs of the hand-written dialogues that are in a part of the data."""
+    names = {view.id for view in part}
+    return [
+        pair for dialogue in _written() if dialogue.view.id in names for pair in dialogue.pairs(max_history_turns)
+    ]
 
 
 def _probe_contexts(data: PreparedData, turns: int, seed: int) -> list[Context]:
