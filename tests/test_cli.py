@@ -59,7 +59,9 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
     [
         (["run", "--preset", "quik"], "quik: neither a preset"),
         (["sft", "--run", "nothing"], "runs/nothing: no such run; start one: personatune run --name nothing"),
-        (["chat", "--model", "gpt"], "--model gpt: expected base, sft or ppo"),
+        (["chat", "--model", "flagshop"], "--model flagshop: neither a folder nor a model that can be loaded"),
+        (["chat", "--model", "tfidf"], "--model tfidf: nobody to talk to"),
+        (["chat", "--model", "sft"], "--model sft: which run's?"),
         (["chat", "--run", "nothing"], "runs/nothing: no such run"),
         (["judge", "pairs", "nothing.tsv"], "nothing.tsv: can't be read"),
         (["rank", "nothing.txt", "--model", "tfidf"], "nothing.txt"),

@@ -88,7 +88,7 @@ class PreferencesConfig(Section):
         "off_topic": 1.0,
         "model_sample": 1.0,
     }
-    written_share: Share = 0.5  # of the contradictions, at most: hand-written ones, from the dialogues of `data.written`
+    written_share: Share = 0.5  # of the contradictions, at most: twins in the dialogues of `data.written`
     max_history_turns: Positive = 3
     samples_per_context: Positive = 2
     max_new_tokens: Positive = 28

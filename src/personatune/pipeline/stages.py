@@ -292,9 +292,7 @@ def _written() -> list[WrittenDialogue]:
 def _written_pairs(part: Sequence[Perspective], max_history_turns: int) -> list[PreferencePair]:
     """Return the pairs of the hand-written dialogues that are in a part of the data."""
     names = {view.id for view in part}
-    return [
-        pair for dialogue in _written() if dialogue.view.id in names for pair in dialogue.pairs(max_history_turns)
-    ]
+    return [pair for dialogue in _written() if dialogue.view.id in names for pair in dialogue.pairs(max_history_turns)]
 
 
 def _probe_contexts(data: PreparedData, turns: int, seed: int) -> list[Context]:

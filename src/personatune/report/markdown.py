@@ -24,7 +24,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         sections.benchmarks_table(report),
     ):
         parts += table_parts(table)
-    parts += _samples(report)
+    parts += samples_parts(report)
     for part in sections.facts(report):
         parts.append(f"## {part.title}")
         parts.append(
@@ -47,7 +47,7 @@ def _row(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _samples(report: Mapping[str, Any]) -> list[str]:
+def samples_parts(report: Mapping[str, Any]) -> list[str]:
     samples = report["samples"]
     if not samples:
         return ["## Sample dialogues", f"not measured: {plain(report['missing']['samples'])}"]

@@ -1,0 +1,59 @@
+"""A model card for what a run exports: origin, licences, measured figures, limits, in the hub's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from personatune.report import sections
+from personatune.report.markdown import plain, samples_parts, table_parts
+
+_LIMITS = """- It speaks English only, in the short replies of persona chats, and knows what a model of its size knows.
+- It has no memory beyond its prompt: {max_length} tokens of persona and last turns.
+- What a persona says is played, not checked: it is no source of facts, and no advice of any kind.
+- Nobody has tested it for harmful content beyond reading samples; don't give it to people who can't tell that they talk
+  to a program.
+- The figures are of held-out personas under one decoding; other personas, settings and judges give others."""
+
+
+def model_card(report: Mapping[str, Any], stage: str, *, base: str, base_licence: str, note: str = "") -> str:
+    """Return the card in Markdown with the YAML head of the hub.
+
+    Args:
+        report: what `report.build.collect_report` returns; its tables stand in the card as they are.
+        stage: "sft" or "ppo".
+        base: hub id of the base model; ``base_licence`` its licence.
+        note: what was done to the weights on the way (rank, precision).
+    """
+    source = report["data"]["source"] if report["data"] else {}
+    head = {
+        "base_model": base,
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "language": "en",
+        "license": base_licence,
+        "tags": ["persona", "lora", "dialogue", "personatune"],
+    }
+    method = "supervised fine-tuning with LoRA" + (", a reward model and PPO" if stage == "ppo" else "")
+    made = [
+        f"- Base: {base} ({base_licence})",
+        f"- Data: {plain(source.get('description', 'unknown'))}",
+        f"- Licence of the data: {plain(source.get('licence') or 'not known')}",
+        f"- Method: {method}; run {plain(report['run'])}, seed {report['settings']['seed']}",
+        *([f"- Weights: {note}"] if note else []),
+    ]
+    parts = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+        "# A chatbot that stays in character",
+        "Give it a persona of a few sentences in the first person and it answers as that person.",
+        "## How it was made",
+        "\n".join(made),
+        *table_parts(sections.models_table(report)),
+        *(table_parts(sections.reward_table(report)) if stage == "ppo" else ()),
+        *samples_parts(report),
+        "## Limits",
+        _LIMITS.format(max_length=report["settings"]["model"]["max_length"]),
+    ]
+    return "\n\n".join(parts) + "\n"
