@@ -75,14 +75,6 @@ def sft(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_m
 
 
 @app.command()
-def preferences(
-    name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False
-) -> None:
-    """Make preference pairs and the prompts for PPO."""
-    run_stage("preferences", name, runs, redo, despite_memory)
-
-
-@app.command()
 def reward(
     name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False
 ) -> None:
