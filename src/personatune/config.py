@@ -92,6 +92,8 @@ class PreferencesConfig(Section):
     max_history_turns: Positive = 3
     samples_per_context: Positive = 2
     max_new_tokens: Positive = 28
+    length_tolerance: Share = 0.2  # of the chosen reply's words that the rejected one may differ by; 3 words always
+    mirrors: bool = True  # a pair is followed by the same replies in the context where the other one is right
 
 
 class BranchConfig(Section):
@@ -103,14 +105,26 @@ class BranchConfig(Section):
     trunk_memory_gb: Annotated[float, Field(ge=0)] = 2.0  # of the shared layers' output; more goes to disk
 
 
+class RewardTargets(Section):
+    """What a reward model must reach on held-out personas before PPO trusts it (see ``ppo.on_untrusted_reward``)."""
+
+    accuracy: Share = 0.80  # of ranking all held-out pairs
+    kind_accuracy: Share = 0.65  # of ranking the pairs of each kind
+    length_correlation: Share = 0.2  # of score and words, either way
+    persona_sensitivity: Share = 0.85  # replies whose score falls under another persona
+
+
 class RewardConfig(Section):
     learning_rate: Rate = 5e-4
     epochs: Positive = 2
     batch_size: Positive = 8  # pairs
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    length_control: Literal["residual", "none"] = "residual"  # take out of scores what length alone adds
+    targets: RewardTargets = RewardTargets()
 
 
 class PPOConfig(Section):
+    on_untrusted_reward: Literal["refuse", "warn"] = "refuse"  # where the reward model misses its ``reward.targets``
     updates: Positive = 20
     prompts_per_update: Positive = 8
     replies_per_prompt: Positive = 2

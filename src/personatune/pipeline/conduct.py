@@ -22,11 +22,19 @@ from personatune.storage import read_json, write_json
 from personatune.training.distributed import Processes, join_processes
 
 
-def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_memory: bool = False) -> list[str]:
+def run_stages(
+    run: Run,
+    names: Sequence[str],
+    progress: Progress,
+    *,
+    despite_memory: bool = False,
+    despite_reward: bool = False,
+) -> list[str]:
     """Run those of the named stages that are not done yet, in order; returns the ones that ran.
 
     Args:
         despite_memory: start stages that are predicted to need more memory than is free.
+        despite_reward: start PPO even on a reward model that fails its own report and should be refused.
 
     Raises:
         UserError: a stage before is missing, the user's input is wrong, or the memory won't do.
@@ -49,7 +57,7 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_me
                 progress.say(note)
             checked = True
         if name in TOGETHER:
-            _run(run, name, costs, progress, processes)
+            _run(run, name, costs, progress, processes, despite_reward)
         else:
             processes.from_main(partial(_run, run, name, costs, progress, Processes()))
         processes.wait()  # until its files are there
@@ -57,11 +65,18 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_me
     return ran
 
 
-def _run(run: Run, name: str, costs: MetricsTracker, progress: Progress, processes: Processes) -> None:
+def _run(
+    run: Run,
+    name: str,
+    costs: MetricsTracker,
+    progress: Progress,
+    processes: Processes,
+    despite_reward: bool = False,
+) -> None:
     """Run and measure one stage; the main process notes that it is done."""
     with costs.stage(name) as meter:
         try:
-            figures = STAGE_FUNCTIONS[name](Stage(run, name, meter, costs, progress, processes))
+            figures = STAGE_FUNCTIONS[name](Stage(run, name, meter, costs, progress, processes, despite_reward))
         except KeyboardInterrupt:  # all of them stop after the same step
             _add_up(meter, processes)
             raise

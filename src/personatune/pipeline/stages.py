@@ -23,6 +23,7 @@ from personatune.model.lora import join_adapters
 from personatune.pipeline.comparison import compare_fine_tuning
 from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
+from personatune.pipeline.reward_trust import require_trust
 from personatune.pipeline.run import Run
 from personatune.progress import Progress
 from personatune.report.build import build_report
@@ -30,6 +31,7 @@ from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.distributed import Processes
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel, RewardModelTrainer
+from personatune.training.reward_report import checks
 from personatune.training.rollouts import POLICY
 from personatune.training.sft import SFTTrainer
 from personatune.training.tracking import SilentTracker, Tracker, open_tracker
@@ -37,7 +39,11 @@ from personatune.training.tracking import SilentTracker, Tracker, open_tracker
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage works with. Of the processes that run it together, the main one alone writes its files."""
+    """What a stage works with. Of the processes that run it together, the main one alone writes its files.
+
+    Attributes:
+        despite_reward: PPO starts even on a reward model that fails its own report.
+    """
 
     run: Run
     name: str
@@ -45,6 +51,7 @@ class Stage:
     costs: MetricsTracker
     progress: Progress
     processes: Processes
+    despite_reward: bool = False
 
     @property
     def folder(self) -> Path:
@@ -158,6 +165,7 @@ def reward(stage: Stage) -> dict[str, Any]:
     trainer.train(pairs)
     with stage.progress.task("Reward model: held-out pairs", 1) as task:
         report = trainer.evaluate(test_pairs, config.evaluation.bootstrap_samples)
+        report["checks"] = [check.to_json() for check in checks(report, config.reward.targets)]
         task.advance()
     if stage.processes.main:
         model.save(stage.folder / "branch")
@@ -170,6 +178,7 @@ def ppo(stage: Stage) -> dict[str, Any]:
     """Optimise the policy against the reward model, near the reference, under an independent judge's eye."""
     stage.run.require(stage.name)
     config = stage.run.config
+    untrusted = require_trust(stage.run, stage.progress, despite=stage.despite_reward)
     split = _split(stage.run)
     prompts = load_prompts(config)
     model = RewardModel(split, prompts, seed=config.seed)
@@ -192,7 +201,8 @@ def ppo(stage: Stage) -> dict[str, Any]:
     if stage.processes.main:
         split.save_branch(POLICY, stage.folder / "branch")
         join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
-        write_json(stage.folder / "summary.json", {**result.to_json(), "kl_budget": config.ppo.kl_budget})
+        more = {"kl_budget": config.ppo.kl_budget, "untrusted_reward": untrusted}
+        write_json(stage.folder / "summary.json", {**result.to_json(), **more})
         trainer.checkpoints.clear()
     for warning in result.warnings:
         stage.progress.say(f"PPO: {warning}")
