@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from personatune.cli.options import RUNS, RunName, Runs, set_up_libraries
-from personatune.errors import UserError
 
 app = typer.Typer()
 
@@ -23,7 +22,7 @@ _DEFAULT_PERSONA = (
 @app.command()
 def chat(
     name: RunName = "demo",
-    model: Annotated[str, typer.Option(help="base, sft or ppo.")] = "ppo",
+    model: Annotated[str, typer.Option(help="base, sft, ppo, dpo, or another model that the run has.")] = "ppo",
     persona: Annotated[str | None, typer.Option(help='Sentences: "I have two dogs. | I am a chef."')] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 always gives the likeliest reply.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
@@ -37,8 +36,6 @@ def chat(
     from personatune.dialogue import Persona
     from personatune.pipeline.run import Run
 
-    if model not in ("base", "sft", "ppo"):
-        raise UserError(f"--model {model}: expected base, sft or ppo")
     chosen = parse_persona(persona) if persona else Persona(_DEFAULT_PERSONA)
     opened = Run.open(runs, name)
     set_up_libraries()
@@ -46,5 +43,5 @@ def chat(
     from personatune.pipeline.models import load_model, load_prompts
 
     sampling = Sampling(max_new_tokens=80, temperature=temperature, no_repeat_ngram=4)
-    bot = Chatbot(load_model(opened, model), load_prompts(opened.config), sampling, seed=seed)  # type: ignore[arg-type]
+    bot = Chatbot(load_model(opened, model), load_prompts(opened.config), sampling, seed=seed)
     chat_in_terminal(ChatSession(chosen, bot.stream), Console(), terminal_reader())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from personatune.dialogue import Context, Rank, Respond
 from personatune.errors import UserError, did_you_mean
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from personatune.model.prompts import PromptFormat
 
 Kind = Literal["model", "floor", "ceiling", "replies"]
-_STAGES = ("base", "sft", "ppo")
+_STAGES = ("base", "sft", "ppo", "dpo")
 _FLOOR_SCORES = {
     "tfidf": "TF-IDF cosine with persona and last line, IDF of the file's candidates",
     "copier": "TF-IDF cosine with the persona, IDF of the file's candidates",
@@ -86,9 +86,10 @@ def load_contender(
     """Find what a reference names and make it ready; models are loaded at once.
 
     Args:
-        reference: ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft`` or ``ppo`` (of ``run``);
-            ``RUN/sft``; a ``.jsonl`` file of replies; a folder with an adapter or a model; a hub id; ``embedded``.
-        run: the run that ``sft`` and ``ppo`` belong to; ``base`` without one is ``base`` or the embedded model.
+        reference: ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``);
+            ``RUN/sft``; ``RUN/NAME`` of a variant; a ``.jsonl`` file of replies; a folder with an adapter or a model;
+            a hub id; ``embedded``.
+        run: the run that ``sft`` and its like belong to; ``base`` without one is ``base`` or the embedded model.
         base: the model under an adapter folder, and what ``base`` means without a run.
         sampling: how models answer; greedy, 60 tokens at most, by default.
         pool: training replies that ``tfidf`` answers with.
@@ -201,13 +202,22 @@ def _stage_of_a_run(reference: str, run: str | None, runs: Path) -> tuple[Run, s
     name, slash, stage = reference.rpartition("/")
     if slash and stage in _STAGES and (runs / name / "config.yaml").is_file():
         return Run.open(runs, name), stage
-    return None
+    return _variant_of_a_run(reference, runs)
+
+
+def _variant_of_a_run(reference: str, runs: Path) -> tuple[Run, str] | None:
+    """Read ``RUN/NAME``, where NAME is a variant that is done (it may have slashes)."""
+    name, slash, variant = reference.partition("/")
+    if not slash or not (runs / name / "config.yaml").is_file():
+        return None
+    run = Run.open(runs, name)
+    return (run, variant) if variant in run.finished() else None
 
 
 def _load_stage(run: Run, stage: str) -> _Loaded:
-    from personatune.pipeline.models import ModelName, load_model, load_prompts
+    from personatune.pipeline.models import load_model, load_prompts
 
-    model = load_model(run, cast("ModelName", stage))
+    model = load_model(run, stage)
     weights = run.directory / stage / "adapter"
     identity = {"base": run.config.model.base, "revision": run.config.model.revision, **_weights_of(weights)}
     return model, load_prompts(run.config), identity

@@ -22,6 +22,7 @@ from personatune.pipeline.comparison import compare_fine_tuning
 from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
 from personatune.pipeline.run import Run
+from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
 from personatune.report.build import build_report
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
@@ -35,7 +36,11 @@ from personatune.training.tracking import SilentTracker, Tracker, open_tracker
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage works with. Of the processes that run it together, the main one alone writes its files."""
+    """What a stage works with. Of the processes that run it together, the main one alone writes its files.
+
+    Attributes:
+        variant: what makes it one of several trainings of this kind; ``run.config`` holds its settings.
+    """
 
     run: Run
     name: str
@@ -43,6 +48,7 @@ class Stage:
     costs: MetricsTracker
     progress: Progress
     processes: Processes
+    variant: Variant | None = None
 
     @property
     def folder(self) -> Path:
@@ -136,8 +142,8 @@ def reward(stage: Stage) -> dict[str, Any]:
     """Train the reward model and report whether it deserves trust."""
     stage.run.require(stage.name)
     config = stage.run.config
-    pairs, test_pairs = (_read_pairs(stage.run, name) for name in ("train", "test"))
-    split = _split(stage.run)
+    pairs, test_pairs = (read_pairs(stage.run, name) for name in ("train", "test"))
+    split = split_model(stage.run)
     for note in split.notes:  # here alone: PPO's branches are split likewise
         stage.progress.say(note)
     model = RewardModel(split, load_prompts(config), seed=config.seed)
@@ -163,9 +169,9 @@ def reward(stage: Stage) -> dict[str, Any]:
 
 def ppo(stage: Stage) -> dict[str, Any]:
     """Optimise the policy against the reward model, near the reference, under an independent judge's eye."""
-    stage.run.require(stage.name)
+    stage.run.require("ppo")
     config = stage.run.config
-    split = _split(stage.run)
+    split = split_model(stage.run)
     prompts = load_prompts(config)
     model = RewardModel(split, prompts, seed=config.seed)
     model.load(stage.run.folder("reward") / "branch", read_json(stage.run.folder("reward") / "report.json"))
@@ -179,14 +185,14 @@ def ppo(stage: Stage) -> dict[str, Any]:
         stage.folder,
         judge=_probe_judge(stage, split, prompts),
         seed=config.seed,
+        budget=stage.variant and stage.variant.budget(),
         open_tracker=stage.tracker,
         progress=stage.progress,
         meter=stage.meter,
     )
     result = trainer.train()
     if stage.processes.main:
-        split.save_branch(POLICY, stage.folder / "branch")
-        join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
+        save_policy(stage, split)
         write_json(stage.folder / "summary.json", {**result.to_json(), "kl_budget": config.ppo.kl_budget})
         trainer.checkpoints.clear()
     for warning in result.warnings:
@@ -270,12 +276,19 @@ def _test_set(run: Run) -> TestSet:
     return make_test_set(data.test, run.config.evaluation, run.config.seed)
 
 
-def _split(run: Run) -> SplitModel:
+def split_model(run: Run) -> SplitModel:
     """Return the merged SFT model as the backbone of the branches."""
     return SplitModel(load_model(run, "sft"), run.config.branch)
 
 
-def _read_pairs(run: Run, name: str) -> list[PreferencePair]:
+def save_policy(stage: Stage, split: SplitModel) -> None:
+    """Write the trained policy: its branch, and joined with SFT's adapter one that stands on the base model."""
+    split.save_branch(POLICY, stage.folder / "branch")
+    join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
+
+
+def read_pairs(run: Run, name: str) -> list[PreferencePair]:
+    """Return the pairs of the stage preferences, "train" or "test"."""
     rows = read_jsonl(run.folder("preferences") / f"{name}.jsonl")
     return [PreferencePair.from_json(row) for row in rows]
 

@@ -46,7 +46,7 @@ class DPOResult:
     steps: int = 0
     best_step: int = 0
     stopped: str | None = None
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
