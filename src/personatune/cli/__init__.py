@@ -9,7 +9,19 @@ from pathlib import Path
 
 import typer
 
-from personatune.cli import chat, data, doctor, engagement, estimate, evaluate, judge, probes, rank, stages
+from personatune.cli import (
+    chat,
+    compare_methods,
+    data,
+    doctor,
+    engagement,
+    estimate,
+    evaluate,
+    judge,
+    probes,
+    rank,
+    stages,
+)
 from personatune.errors import ToldElsewhereError, UserError
 from personatune.launch import launched_processes, process_number
 
@@ -19,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages, estimate, evaluate, chat, rank, doctor):
+for commands in (stages, compare_methods, estimate, evaluate, chat, rank, doctor):
     app.add_typer(commands.app)
 app.add_typer(data.app, name="data")
 app.add_typer(engagement.app, name="engagement")

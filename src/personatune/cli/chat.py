@@ -22,7 +22,9 @@ _DEFAULT_PERSONA = (
 @app.command()
 def chat(
     name: RunName = "demo",
-    model: Annotated[str, typer.Option(help="base, sft, ppo, dpo, or another model that the run has.")] = "ppo",
+    model: Annotated[
+        str, typer.Option(help="base, sft, ppo, dpo, or another the run has; +critic or +best-of-8 behind it.")
+    ] = "ppo",
     persona: Annotated[str | None, typer.Option(help='Sentences: "I have two dogs. | I am a chef."')] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 always gives the likeliest reply.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
@@ -41,7 +43,11 @@ def chat(
     set_up_libraries()
     from personatune.model.generation import Chatbot, Sampling
     from personatune.pipeline.models import load_model, load_prompts
+    from personatune.pipeline.reply_strategies import split_strategy, strategic
 
     sampling = Sampling(max_new_tokens=80, temperature=temperature, no_repeat_ngram=4)
-    bot = Chatbot(load_model(opened, model), load_prompts(opened.config), sampling, seed=seed)
+    plain, strategy = split_strategy(model)
+    bot = Chatbot(load_model(opened, plain), load_prompts(opened.config), sampling, seed=seed)
+    if strategy is not None:
+        bot = strategic(bot, strategy, opened, seed=seed)
     chat_in_terminal(ChatSession(chosen, bot.stream), Console(), terminal_reader())

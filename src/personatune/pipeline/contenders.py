@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from personatune.dialogue import Context, Rank, Respond
 from personatune.errors import UserError, did_you_mean
 from personatune.evaluation.floors import CEILING, FLOORS, GenericReplier, HumanCeiling, PersonaCopier, TfidfFloor
+from personatune.pipeline.reply_strategies import split_strategy, strategic
 from personatune.pipeline.run import Run
 from personatune.storage import read_json
 
@@ -66,9 +67,9 @@ class Contender:
         return self.chatbot.in_dialogues(seed) if self.chatbot is not None else self.respond
 
     @property
-    def decoding(self) -> dict[str, float] | None:
+    def decoding(self) -> dict[str, Any] | None:
         """How a model's replies are drawn, to be printed with every figure of them."""
-        return self.chatbot.sampling.to_json() if self.chatbot is not None else None
+        return self.chatbot.decoding if self.chatbot is not None else None
 
 
 def load_contender(
@@ -86,7 +87,8 @@ def load_contender(
     """Find what a reference names and make it ready; models are loaded at once.
 
     Args:
-        reference: ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``);
+        reference: ``MODEL+critic`` or ``MODEL+best-of-8`` says one of several candidates (`reply_strategies`);
+            ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``);
             ``RUN/sft``; ``RUN/NAME`` of a variant; a ``.jsonl`` file of replies; a folder with an adapter or a model;
             a hub id; ``embedded``.
         run: the run that ``sft`` and its like belong to; ``base`` without one is ``base`` or the embedded model.
@@ -103,8 +105,14 @@ def load_contender(
         return untrained
     if reference.endswith(".jsonl"):
         return _replies(Path(reference))
-    model, prompts, identity = _load(reference, run, runs, base)
-    return _model(reference, model, prompts, identity, sampling=sampling, batch_size=batch_size, seed=seed)
+    plain, strategy = split_strategy(reference)
+    model, prompts, identity = _load(plain, run, runs, base)
+    found = _model(reference, model, prompts, identity, sampling=sampling, batch_size=batch_size, seed=seed)
+    if strategy is None or found.chatbot is None:
+        return found
+    of = _stage_of_a_run(plain, run, runs)
+    bot = strategic(found.chatbot, strategy, of[0] if of else run and Run.open(runs, run), seed=seed)
+    return replace(found, chatbot=bot, respond=bot, identity={**identity, **strategy.identity(bot)})
 
 
 _Loaded = tuple["PreTrainedModel", "PromptFormat", dict[str, Any]]

@@ -117,6 +117,8 @@ class Run:
                 gone.add(row["stage"])
         rows = [row for row in before if row["stage"] not in gone]
         write_jsonl(self.directory / "manifest.jsonl", rows)
+        if "sft" in gone:  # nothing of `compare-methods` holds any more
+            shutil.rmtree(self.directory / "methods", ignore_errors=True)
         costs = MetricsTracker(self.directory / "costs.jsonl")
         for name in gone:
             costs.forget(name)

@@ -248,7 +248,7 @@ STAGE_FUNCTIONS: dict[str, Callable[[Stage], dict[str, Any]]] = {
 
 def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
     config = stage.run.config
-    tests = _test_set(stage.run)
+    tests = run_test_set(stage.run)
     judges = find_judges(config.evaluation.judge)
     samples = config.evaluation.bootstrap_samples
     kept = stage.folder / f"{name}.judge.json"
@@ -271,7 +271,8 @@ def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
     return {"probe_consistency": result["metrics"]["probe_consistency"]["value"]}
 
 
-def _test_set(run: Run) -> TestSet:
+def run_test_set(run: Run) -> TestSet:
+    """Return what the models of a run are judged on."""
     data = PreparedData.load(run.folder("prepare"))
     return make_test_set(data.test, run.config.evaluation, run.config.seed)
 

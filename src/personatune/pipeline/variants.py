@@ -111,19 +111,24 @@ def _origin(run: Run, variant: Variant) -> dict[str, Any]:
     kept = ("seed", "model", "branch", "dpo") if variant.stage == "dpo" else ("seed", "model", "branch", "ppo")
     own = run.folder("preferences")
     origin = {
-        "sft": _sha256(run.folder("sft") / "adapter" / "adapter_model.safetensors"),
+        "sft": sha256_of(run.folder("sft") / "adapter" / "adapter_model.safetensors"),
         "settings": {name: settings[name] for name in kept},
         "seconds": variant.seconds,
     }
     if variant.stage == "dpo":
-        origin["pairs"] = _sha256(variant.pairs or own / "train.jsonl")
-        origin["held_out"] = _sha256(variant.held_out or own / "test.jsonl")
+        origin["pairs"] = sha256_of(variant.pairs or own / "train.jsonl")
+        origin["held_out"] = sha256_of(variant.held_out or own / "test.jsonl")
     else:
-        origin["reward"] = _sha256(run.folder("reward") / "branch" / "adapter_model.safetensors")
+        origin["reward"] = sha256_of(run.folder("reward") / "branch" / "adapter_model.safetensors")
     return origin
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Return a file's SHA-256.
+
+    Raises:
+        UserError: it is missing or can't be read.
+    """
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

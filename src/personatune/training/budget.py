@@ -20,6 +20,7 @@ class Budget:
     def __init__(self, seconds: float | None = None) -> None:
         self.seconds = seconds
         self.spent = 0.0
+        self._told = 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -34,6 +35,17 @@ class Budget:
     def share(self) -> float:
         """Return the share that is spent, 1 at most; 0 where there is no end."""
         return min(1.0, self.spent / self.seconds) if self.seconds else 0.0
+
+    def units(self, steps: int) -> int:
+        """Return how long a progress bar is: the seconds where they end the training, its steps elsewhere."""
+        return steps if self.seconds is None else max(1, round(self.seconds))
+
+    def passed(self) -> int:
+        """Return how far a bar of `units` has moved since the last call, one step later."""
+        if self.seconds is None:
+            return 1
+        before, self._told = self._told, min(round(self.seconds), int(self.spent))
+        return self._told - before
 
     @property
     def over(self) -> bool:

@@ -103,6 +103,7 @@ class DPOTrainer:
         self.processes = join_processes()
         self.processes.shard(split.backbone)
         self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        self._encoded: tuple[str, _Pairs] | None = None  # held-out pairs, to be judged once more after the training
 
     def train(self, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> DPOResult:
         """Train on pairs, resuming where an interrupted call stopped; the branch ends at the best held-out look.
@@ -149,6 +150,7 @@ class DPOTrainer:
         self._restore_best(result)
         train.data.clear()
         test.data.clear()
+        self._encoded = (pairs_fingerprint(held_out), test) if test.data.in_memory else None
         return result
 
     def _check(self, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> None:
@@ -305,7 +307,8 @@ class DPOTrainer:
 
     def evaluate(self, pairs: Sequence[PreferencePair], bootstrap_samples: int = 1000) -> dict[str, Any]:
         """Judge the policy as it is now on held-out pairs: see `preference_report.report`."""
-        test = self._encode(pairs, "trunk-held-out")
+        kept = self._encoded if self._encoded and self._encoded[0] == pairs_fingerprint(pairs) else None
+        test = kept[1] if kept else self._encode(pairs, "trunk-held-out")
         figures = report(pairs, self._judge(test), bootstrap_samples, self.seed)
         test.data.clear()
         return figures

@@ -119,8 +119,8 @@ class PPOTrainer:
         result = PPOResult()
         update = self._resume(result)
         tracker = self.open_tracker(update)
-        with StopRequest() as stop, self.progress.task("PPO", self.config.updates) as task:
-            task.advance(update)
+        with StopRequest() as stop, self.progress.task("PPO", self.budget.units(self.config.updates)) as task:
+            task.advance(update if self.budget.seconds is None else self.budget.passed())
             if not result.judged:
                 self._judge(result, 0, tracker)
             while update < self.config.updates and result.stopped is None:
@@ -135,7 +135,7 @@ class PPOTrainer:
                 result.metrics.append(metrics)
                 tracker.log(metrics, update)
                 tracker.samples("rollouts", _rollout_samples(experience), update)
-                task.advance(1, reward=metrics["score"], kl=metrics["kl"])
+                task.advance(self.budget.passed(), reward=metrics["score"], kl=metrics["kl"])
                 if metrics["kl"] > self.config.kl_budget:
                     result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
                 elif self.processes.any(self.budget.over) and update < self.config.updates:
