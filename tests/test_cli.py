@@ -38,13 +38,16 @@ def test_help_names_every_stage_and_group() -> None:
     named = {
         line.split()[1] for line in answered.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2
     }
-    assert {*STAGES, "run", "chat", "doctor", "rank", "data", "engagement", "judge", "probes"} <= named
+    others = {"dpo", "compare-methods", "run", "chat", "doctor", "rank", "data", "engagement", "judge", "probes"}
+    assert {*STAGES, *others} <= named
 
 
 @pytest.mark.parametrize(
     "command",
     [
         *STAGES,
+        "dpo",
+        "compare-methods",
         "run",
         "chat",
         "doctor",

@@ -123,7 +123,26 @@ class RewardConfig(Section):
     targets: RewardTargets = RewardTargets()
 
 
+class DPOConfig(Section):
+    """Preference learning without a reward model, on the policy branch (`training/dpo.py`, docs/methods.md)."""
+
+    learning_rate: Rate = 2e-4  # decays linearly to 0
+    epochs: Positive = 2
+    batch_size: Positive = 8  # pairs
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(gt=0)] = 2.0  # of the log-ratios; 0.1 is usual where they are sums over tokens
+    length_normalised: bool = True  # log-probabilities averaged over a reply's tokens, not summed
+    reference: bool = True  # take the reference's log-probabilities off; False is SimPO
+    margin: Annotated[float, Field(ge=0)] = 0.0  # by which the better reply has to lead (SimPO's gamma)
+    sft_weight: Annotated[float, Field(ge=0)] = 1.0  # of the chosen reply's mean token loss (RPO's alpha)
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = (
+        0.0  # share of pairs taken to be the wrong way round (cDPO)
+    )
+    evaluations: Positive = 4  # looks at held-out pairs, evenly spread; the best of them is kept
+
+
 class PPOConfig(Section):
+    advantages: Literal["gae", "rloo", "grpo"] = "gae"  # gae is PPO; the others train no critic (docs/methods.md)
     on_untrusted_reward: Literal["refuse", "warn"] = "refuse"  # where the reward model misses its ``reward.targets``
     updates: Positive = 20
     prompts_per_update: Positive = 8
@@ -211,6 +230,7 @@ class Config(Section):
     preferences: PreferencesConfig = PreferencesConfig()
     branch: BranchConfig = BranchConfig()
     reward: RewardConfig = RewardConfig()
+    dpo: DPOConfig = DPOConfig()
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compare: CompareConfig = CompareConfig()

@@ -9,7 +9,7 @@ import pytest
 from personatune.config import Config, load_config
 from personatune.costs.estimate.parts import NF4_BYTES
 from personatune.costs.estimate.quantities import GIB, Architecture, Kept, Lengths, Moment, Place, Term
-from personatune.costs.estimate.stages import STAGES, estimate
+from personatune.costs.estimate.stages import BESIDE, STAGES, estimate
 from personatune.costs.memory import available_memory, resident_memory
 
 ARCHITECTURE = Architecture(
@@ -45,7 +45,7 @@ def with_settings(*settings: str) -> Config:
     return load_config("standard", settings)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", STAGES | BESIDE)
 def test_every_stage_holds_the_weights_once(stage: str) -> None:
     assert peak(stage).of("weights") == 4 * ARCHITECTURE.parameters
 
@@ -134,7 +134,7 @@ def test_slack_comes_on_top_of_what_lives_for_a_step_and_the_floor_once() -> Non
 
 def test_longer_texts_never_take_less() -> None:
     longer = replace(LENGTHS, dialogue=400, prompt=300, reply=60)
-    for stage in STAGES:
+    for stage in STAGES | BESIDE:
         assert peak(stage, lengths=longer).bytes >= peak(stage).bytes
 
 

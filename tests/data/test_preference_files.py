@@ -30,6 +30,13 @@ def test_votes_are_read_as_pairs(tmp_path: Path) -> None:
     assert [one.to_json() for one in read_preference_file(write(tmp_path, ROW, "", ROW))] == [ROW, ROW]
 
 
+def test_kind_and_origin_may_be_left_out(tmp_path: Path) -> None:
+    row = {name: value for name, value in ROW.items() if name not in ("kind", "origin")}
+    [found] = read_preference_file(write(tmp_path, row))
+    assert (found.kind, found.chosen, found.context) == ("given", "I cook.", CONTEXT)
+    assert found.origin.endswith("votes.jsonl, row 1")
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -11,6 +11,7 @@ import typer
 
 from personatune.cli import (
     chat,
+    compare_methods,
     data,
     doctor,
     engagement,
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages, estimate, evaluate, chat, export, rank, doctor):
+for commands in (stages, compare_methods, estimate, evaluate, chat, export, rank, doctor):
     app.add_typer(commands.app)
 app.add_typer(data.app, name="data")
 app.add_typer(engagement.app, name="engagement")

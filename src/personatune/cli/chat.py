@@ -22,12 +22,12 @@ _DEFAULT_PERSONA = (
 
 @app.command()
 def chat(
-    run: Annotated[str | None, typer.Option("--run", help="The run that base, sft and ppo belong to.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="The run that base, sft, ppo and dpo belong to.")] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="flagship (the shipped model), base, sft or ppo of --run, RUN/sft, a folder or a hub id; "
-            "without it: flagship, or ppo where --run is given."
+            help="flagship (the shipped model); base, sft, ppo, dpo or another model of --run; RUN/sft; a folder or a hub "
+            "id; +critic or +best-of-8 behind it. Without it: flagship, or ppo where --run is given."
         ),
     ] = None,
     persona: Annotated[str | None, typer.Option(help='Sentences: "I have two dogs. | I am a chef."')] = None,

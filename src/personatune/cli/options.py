@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
-from personatune.launch import launched_processes
+from personatune.launch import launched_processes, process_number
 
 T = TypeVar("T")
 
@@ -48,6 +49,17 @@ def set_up_libraries() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+@contextmanager
+def told_interrupts() -> Iterator[None]:
+    """End with exit code 130 and a line when Ctrl-C is pressed inside the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not process_number():
+            typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
+        raise typer.Exit(130) from None
 
 
 def by_main_process(act: Callable[[], T]) -> T:

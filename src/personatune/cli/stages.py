@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +21,8 @@ from personatune.cli.options import (
     Settings,
     by_main_process,
     set_up_libraries,
+    told_interrupts,
 )
-from personatune.launch import process_number
 
 if TYPE_CHECKING:
     from personatune.config import Config
@@ -80,6 +80,47 @@ def reward(
 ) -> None:
     """Train the reward model and report whether it deserves trust."""
     run_stage("reward", name, runs, redo, despite_memory)
+
+
+@app.command()
+def dpo(
+    name: RunName = "demo",
+    pairs: Annotated[
+        Path | None, typer.Option(help="A file of preference pairs as preferences/train.jsonl; by default the run's.")
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Pairs that choose the best checkpoint; by default preferences/test.jsonl.")
+    ] = None,
+    settings: Settings = None,
+    save_as: Annotated[
+        str, typer.Option("--as", help="The model's name: its folder in the run, and --model NAME of other commands.")
+    ] = "dpo",
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop after so many seconds of training, at dpo.epochs at the latest.")
+    ] = None,
+    runs: Runs = RUNS,
+    redo: Redo = False,
+    despite_memory: DespiteMemory = False,
+) -> None:
+    """Train on preference pairs directly (DPO), from the SFT checkpoint, without reward model or PPO."""
+    from personatune.config import load_config
+    from personatune.pipeline.run import Run
+    from personatune.pipeline.variants import Variant, check_name, check_settings
+
+    def variant() -> tuple[Run, Variant]:
+        opened = Run.open(runs, name)
+        config = load_config(opened.directory / "config.yaml", settings or [])
+        check_settings(opened, config, ("seed", "branch", "dpo", "distributed", "tracking"))
+        return opened, Variant("dpo", check_name(save_as), config, pairs, held_out, seconds)
+
+    opened, wanted = by_main_process(variant)
+    set_up_libraries()
+    from personatune.pipeline.conduct import run_variant
+    from personatune.terminal_progress import RichProgress
+
+    with told_interrupts():
+        if not run_variant(opened, wanted, RichProgress(), redo=redo, despite_memory=despite_memory):
+            typer.echo(f"{wanted.name} of run {name} is done already; --redo starts it over, --as NAME makes another")
 
 
 @app.command()
@@ -147,12 +188,8 @@ def _conduct(opened: Run, stages: Any, despite_memory: bool = False, despite_rew
     from personatune.pipeline.conduct import run_stages
     from personatune.terminal_progress import RichProgress
 
-    try:
+    with told_interrupts():
         return run_stages(opened, stages, RichProgress(), despite_memory=despite_memory, despite_reward=despite_reward)
-    except KeyboardInterrupt:
-        if not process_number():
-            typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
-        raise typer.Exit(130) from None
 
 
 def _summary(runs: Path, name: str, *, already_done: bool) -> None:

@@ -1,8 +1,8 @@
 """Files of preference pairs, one JSON object a line: those of a run, and people's votes in the same form.
 
 A row is ``{"context": {"persona": {"traits": […]}, "history": [["partner", "…"]]}, "chosen": "…", "rejected": "…",
-"kind": "…", "origin": "…"}``. ``kind`` says why the rejected reply is worse ("vote" where people said so), ``origin``
-where both replies come from.
+"kind": "…", "origin": "…"}``. ``kind`` says why the rejected reply is worse ("vote" where people said so, "given" where it
+is left out), ``origin`` where both replies come from (file and row where it is left out).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
 from personatune.words import words
 
-_TEXTS = ("chosen", "rejected", "kind", "origin")
+_TEXTS = ("chosen", "rejected", "kind", "origin")  # the last two may be left out
 _FORM = (
     '{"context": {"persona": {"traits": […]}, "history": [["partner", "…"]]}, "chosen", "rejected", "kind", "origin"}'
 )
@@ -89,6 +89,7 @@ def _read_row(line: str, place: str) -> PreferencePair:
         raise UserError(f"{place}: not valid JSON ({error}); expected {_FORM}") from error
     if not isinstance(row, dict):
         raise UserError(f"{place}: found {type(row).__name__}, expected {_FORM}")
+    row = {"kind": "given", "origin": place, **row}
     for key in _TEXTS:
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise UserError(f"{place}: {key} is {row.get(key)!r}, expected text; a pair is {_FORM}")

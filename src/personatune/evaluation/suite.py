@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from personatune.config import EvaluationConfig
 from personatune.costs.meter import StageMeter
-from personatune.dialogue import Context, Perspective, ProbeScript
+from personatune.dialogue import Context, Perspective, ProbeScript, Respond
 from personatune.errors import UserError
 from personatune.evaluation.engagement import Encoder, EngagementEvaluator
 from personatune.evaluation.judged import MEASURES, JudgedEvaluator
@@ -28,6 +28,20 @@ from personatune.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+class Speaker(Protocol):
+    """Says a model's replies: a `Chatbot`, or one that is watched."""
+
+    @property
+    def tokens_generated(self) -> int: ...
+
+    @property
+    def decoding(self) -> dict[str, Any]: ...
+
+    def __call__(self, contexts: Sequence[Context]) -> list[str]: ...
+
+    def in_dialogues(self) -> Respond: ...
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,7 @@ def evaluate_model(
     why_no_encoder: str = "no sentence encoder",
     progress: Progress | None = None,
     meter: StageMeter | None = None,
+    bot: Speaker | None = None,
 ) -> dict[str, Any]:
     """Hold the probe dialogues, answer the held-out contexts, and return all figures as JSON values.
 
@@ -103,10 +118,11 @@ def evaluate_model(
     Args:
         judge: gives the judged measures of the probe dialogues; without one they are absent.
         encoder: gives the relevance of replies to the partner's lines; without one it is absent.
+        bot: says the model's replies, where that is not plain decoding as ``config`` has it.
     """
     progress = progress or SilentProgress()
     sampling = Sampling(config.max_new_tokens, config.temperature, config.repetition_penalty, config.no_repeat_ngram)
-    bot = Chatbot(model, prompts, sampling, batch_size=config.batch_size, seed=seed)
+    bot = bot or Chatbot(model, prompts, sampling, batch_size=config.batch_size, seed=seed)
     steps = sum(len(script.lines) for script in tests.scripts) + len(tests.replies) + len(tests.dialogues)
     with progress.task(f"Judging {name}", steps) as task:
         dialogues = hold_dialogues(tests.scripts, bot.in_dialogues(), task.advance)
@@ -131,7 +147,7 @@ def evaluate_model(
         "metrics": {metric: estimate.to_json() for metric, estimate in metrics.items()},
         "absent": absent | ({} if encoder else {"relevance": why_no_encoder}),
         "dialogues": [_transcript(dialogue) for dialogue in dialogues],
-        "decoding": {**sampling.to_json(), "seed": seed},
+        "decoding": {**bot.decoding, "seed": seed},
         "judge": {"name": judge.judge.name, "decision": judge.decision} if judge else None,
     }
 

@@ -86,6 +86,11 @@ class Chatbot:
         self.tokens_generated = 0
         self._generator = torch.Generator().manual_seed(seed)
 
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """How replies are drawn, as printed with figures of them."""
+        return dict(self.sampling.to_json())
+
     def __call__(self, contexts: Sequence[Context]) -> list[str]:
         """Return one reply a context, in order; contexts of like length share a batch."""
         return [replies[0] for replies in self.sample(contexts, 1)]

@@ -59,6 +59,11 @@ class TrunkCache(SharedReplies):
         hidden = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
         return Trunk(rows, hidden.to(self.split.device))
 
+    @property
+    def in_memory(self) -> bool:
+        """Say whether nothing lies in files: `clear` then takes nothing away."""
+        return all(piece.file is None for piece in self.pieces)
+
     def clear(self) -> None:
         """Remove the files."""
         if self.folder:

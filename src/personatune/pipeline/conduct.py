@@ -10,13 +10,16 @@ import ctypes
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from personatune.costs.meter import MetricsTracker, StageMeter, measure_matmul_peak
 from personatune.costs.savings import PriceTable
 from personatune.pipeline.estimate import check_memory
+from personatune.pipeline.preference_stages import VARIANT_FUNCTIONS
 from personatune.pipeline.run import Run
 from personatune.pipeline.stages import STAGE_FUNCTIONS, TOGETHER, Stage
+from personatune.pipeline.variants import Variant, begin_variant
 from personatune.progress import Progress, SilentProgress
 from personatune.storage import read_json, write_json
 from personatune.training.distributed import Processes, join_processes
@@ -40,13 +43,7 @@ def run_stages(
         UserError: a stage before is missing, the user's input is wrong, or the memory won't do.
         KeyboardInterrupt: Ctrl-C; what was reached is saved and the next call goes on there.
     """
-    processes = join_processes()
-    processes.choose(run.config.distributed.strategy)
-    if not processes.main:
-        progress = SilentProgress()
-    peak = _matmul_peak(run, processes)
-    ledger = run.directory / "costs.jsonl" if processes.main else None
-    costs = MetricsTracker(ledger, PriceTable.load(run.config.costs.price_table), peak)
+    processes, costs, progress = _begin(run, progress)
     done = processes.from_main(run.done)
     ran = [name for name in names if name not in done]
     checked = despite_memory
@@ -65,6 +62,42 @@ def run_stages(
     return ran
 
 
+def run_variant(
+    run: Run, variant: Variant, progress: Progress, *, redo: bool = False, despite_memory: bool = False
+) -> bool:
+    """Train a variant unless it is done; returns whether it was trained now.
+
+    Args:
+        redo: start over.
+
+    Raises:
+        UserError: what it builds on is missing, it was begun otherwise, or the memory won't do.
+        KeyboardInterrupt: Ctrl-C; what was reached is saved and the next call goes on there.
+    """
+    processes, costs, progress = _begin(run, progress)
+    if processes.from_main(partial(begin_variant, run, variant, redo=redo)):
+        return False
+    if not despite_memory:
+        changed = replace(run, config=variant.config)
+        note = processes.from_main(partial(check_memory, changed, [variant.stage], variant.stage))
+        if note:
+            progress.say(note)
+    _run(run, variant.name, costs, progress, processes, variant=variant)
+    processes.wait()
+    _release_memory()
+    return True
+
+
+def _begin(run: Run, progress: Progress) -> tuple[Processes, MetricsTracker, Progress]:
+    processes = join_processes()
+    processes.choose(run.config.distributed.strategy)
+    if not processes.main:
+        progress = SilentProgress()
+    peak = _matmul_peak(run, processes)
+    ledger = run.directory / "costs.jsonl" if processes.main else None
+    return processes, MetricsTracker(ledger, PriceTable.load(run.config.costs.price_table), peak), progress
+
+
 def _run(
     run: Run,
     name: str,
@@ -72,11 +105,18 @@ def _run(
     progress: Progress,
     processes: Processes,
     despite_reward: bool = False,
+    variant: Variant | None = None,
 ) -> None:
-    """Run and measure one stage; the main process notes that it is done."""
+    """Run and measure one stage or variant; the main process notes that it is done."""
     with costs.stage(name) as meter:
+        stage = Stage(run, name, meter, costs, progress, processes, despite_reward)
         try:
-            figures = STAGE_FUNCTIONS[name](Stage(run, name, meter, costs, progress, processes, despite_reward))
+            if variant is None:
+                figures = STAGE_FUNCTIONS[name](stage)
+            else:
+                changed = replace(run, config=variant.config)
+                figures = VARIANT_FUNCTIONS[variant.stage](replace(stage, run=changed, variant=variant))
+                figures["of"] = variant.stage
         except KeyboardInterrupt:  # all of them stop after the same step
             _add_up(meter, processes)
             raise

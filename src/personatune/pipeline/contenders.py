@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from personatune.dialogue import Context, Rank, Respond
 from personatune.errors import UserError, did_you_mean
 from personatune.evaluation.floors import CEILING, FLOORS, GenericReplier, HumanCeiling, PersonaCopier, TfidfFloor
 from personatune.pipeline.flagship import FLAGSHIP, flagship_folder
+from personatune.pipeline.reply_strategies import split_strategy, strategic
 from personatune.pipeline.run import Run
 from personatune.storage import read_json
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from personatune.model.prompts import PromptFormat
 
 Kind = Literal["model", "floor", "ceiling", "replies"]
-_STAGES = ("base", "sft", "ppo")
+_STAGES = ("base", "sft", "ppo", "dpo")
 _FLOOR_SCORES = {
     "tfidf": "TF-IDF cosine with persona and last line, IDF of the file's candidates",
     "copier": "TF-IDF cosine with the persona, IDF of the file's candidates",
@@ -67,9 +68,9 @@ class Contender:
         return self.chatbot.in_dialogues(seed) if self.chatbot is not None else self.respond
 
     @property
-    def decoding(self) -> dict[str, float] | None:
+    def decoding(self) -> dict[str, Any] | None:
         """How a model's replies are drawn, to be printed with every figure of them."""
-        return self.chatbot.sampling.to_json() if self.chatbot is not None else None
+        return self.chatbot.decoding if self.chatbot is not None else None
 
 
 def load_contender(
@@ -87,10 +88,11 @@ def load_contender(
     """Find what a reference names and make it ready; models are loaded at once.
 
     Args:
-        reference: ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft`` or ``ppo`` (of ``run``);
-            ``RUN/sft``; ``flagship`` (the shipped model); a ``.jsonl`` file of replies; a folder with an adapter or a
-            model; a hub id; ``embedded``.
-        run: the run that ``sft`` and ``ppo`` belong to; ``base`` without one is ``base`` or the embedded model.
+        reference: ``MODEL+critic`` or ``MODEL+best-of-8`` says one of several candidates (`reply_strategies`);
+            ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``);
+            ``RUN/sft``; ``RUN/NAME`` of a variant; ``flagship`` (the shipped model); a ``.jsonl`` file of replies; a
+            folder with an adapter or a model; a hub id; ``embedded``.
+        run: the run that ``sft`` and its like belong to; ``base`` without one is ``base`` or the embedded model.
         base: the model under an adapter folder, and what ``base`` means without a run.
         sampling: how models answer; greedy, 60 tokens at most, by default.
         pool: training replies that ``tfidf`` answers with.
@@ -104,8 +106,14 @@ def load_contender(
         return untrained
     if reference.endswith(".jsonl"):
         return _replies(Path(reference))
-    model, prompts, identity = _load(reference, run, runs, base)
-    return _model(reference, model, prompts, identity, sampling=sampling, batch_size=batch_size, seed=seed)
+    plain, strategy = split_strategy(reference)
+    model, prompts, identity = _load(plain, run, runs, base)
+    found = _model(reference, model, prompts, identity, sampling=sampling, batch_size=batch_size, seed=seed)
+    if strategy is None or found.chatbot is None:
+        return found
+    of = _stage_of_a_run(plain, run, runs)
+    bot = strategic(found.chatbot, strategy, of[0] if of else run and Run.open(runs, run), seed=seed)
+    return replace(found, chatbot=bot, respond=bot, identity={**identity, **strategy.identity(bot)})
 
 
 _Loaded = tuple["PreTrainedModel", "PromptFormat", dict[str, Any]]
@@ -205,13 +213,22 @@ def _stage_of_a_run(reference: str, run: str | None, runs: Path) -> tuple[Run, s
     name, slash, stage = reference.rpartition("/")
     if slash and stage in _STAGES and (runs / name / "config.yaml").is_file():
         return Run.open(runs, name), stage
-    return None
+    return _variant_of_a_run(reference, runs)
+
+
+def _variant_of_a_run(reference: str, runs: Path) -> tuple[Run, str] | None:
+    """Read ``RUN/NAME``, where NAME is a variant that is done (it may have slashes)."""
+    name, slash, variant = reference.partition("/")
+    if not slash or not (runs / name / "config.yaml").is_file():
+        return None
+    run = Run.open(runs, name)
+    return (run, variant) if variant in run.finished() else None
 
 
 def _load_stage(run: Run, stage: str) -> _Loaded:
-    from personatune.pipeline.models import ModelName, load_model, load_prompts
+    from personatune.pipeline.models import load_model, load_prompts
 
-    model = load_model(run, cast("ModelName", stage))
+    model = load_model(run, stage)
     weights = run.directory / stage / "adapter"
     identity = {"base": run.config.model.base, "revision": run.config.model.revision, **_weights_of(weights)}
     return model, load_prompts(run.config), identity

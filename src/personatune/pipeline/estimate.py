@@ -11,7 +11,7 @@ import torch
 
 from personatune.config import Config
 from personatune.costs.estimate.quantities import GIB, Architecture, Lengths, Place, StageEstimate, largest
-from personatune.costs.estimate.stages import STAGES, estimate
+from personatune.costs.estimate.stages import BESIDE, STAGES, estimate
 from personatune.costs.memory import available_memory, resident_memory
 from personatune.data.processing import PreparedData
 from personatune.dialogue import Context, Perspective
@@ -154,9 +154,9 @@ def check_memory(run: Run, names: Sequence[str], begin: str) -> str | None:
         UserError: the predicted peak is higher (names the nearest settings that fit), or ``begin`` has to wait for
             another stage.
     """
-    if begin in STAGES:
+    if begin in STAGES | BESIDE:
         run.require(begin)  # what is missing is told before its data is asked for
-    wanted = [name for name in names if name in STAGES and name not in run.done()]
+    wanted = [name for name in names if name in STAGES | BESIDE and name not in run.done()]
     if not wanted or "prepare" not in run.done():
         return None
     lengths = run_lengths(run)
@@ -219,6 +219,7 @@ def _smaller(config: Config, lengths: Lengths) -> Iterator[tuple[str, list[objec
     yield "sft.micro_batch_size", list(_halves(rows, 1))
     yield "ppo.minibatch_size", list(_halves(config.ppo.minibatch_size, 1))
     yield "reward.batch_size", list(_halves(config.reward.batch_size, 1))
+    yield "dpo.batch_size", list(_halves(config.dpo.batch_size, 1))
     yield "branch.trunk_memory_gb", [config.branch.trunk_memory_gb / 4, 0.0]
     yield "evaluation.batch_size", list(_halves(config.evaluation.batch_size, 4))
     longest = min(config.model.max_length, lengths.dialogue)

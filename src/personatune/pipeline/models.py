@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from personatune.config import Config
+from personatune.errors import UserError, did_you_mean
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.lora import load_adapter
 from personatune.model.prompts import PromptFormat, prompt_format
@@ -28,16 +29,37 @@ def load_base(config: Config) -> PreTrainedModel:
     return load_base_model(model.base, revision=model.revision, dtype=model.dtype, quantization=lora.quantization)
 
 
-def load_model(run: Run, name: ModelName) -> PreTrainedModel:
+def load_model(run: Run, name: str) -> PreTrainedModel:
     """Return a model of a run as one plain model, adapters merged.
 
-    The PPO policy's adapter stands on the merged SFT model, as it was trained; ``ppo/adapter`` is the two joined.
+    A policy's adapter stands on the merged SFT model, as it was trained; ``ppo/adapter`` is the two joined.
+
+    Args:
+        name: a `ModelName`, or a variant's name ("dpo").
 
     Raises:
-        UserError: the stage that makes it isn't done.
+        UserError: the stage that makes it isn't done, or there is no such variant.
     """
+    if name not in get_args(ModelName):
+        _require_variant(run, name)
     base = load_base(run.config)
     if name == "base":
         return base
     run.require("chat" if name == "ppo" else name, name)
     return load_adapter(base, run.directory / name / "adapter").merge_and_unload().eval()
+
+
+def trained_models(run: Run) -> list[str]:
+    """Return the models a run has: its stages' and the variants that are done, stages first."""
+    stages = [name for name in get_args(ModelName) if name == "base" or name in run.finished()]
+    others = [name for name in sorted(run.finished()) if (run.directory / name / "adapter").is_dir()]
+    return list(dict.fromkeys([*stages, *others]))
+
+
+def _require_variant(run: Run, name: str) -> None:
+    if name in run.finished() and (run.directory / name / "adapter").is_dir():
+        return
+    if name == "dpo":
+        run.require("chat", "dpo")
+    known = trained_models(run)
+    raise UserError(f"run {run.name} has no model {name!r}; it has {', '.join(known)}{did_you_mean(name, known)}")

@@ -21,6 +21,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "sft": ("prepare",),
     "preferences": ("sft",),
     "reward": ("preferences",),
+    "dpo": ("preferences",),  # beside the road of `run`: see `pipeline/variants.py`
     "ppo": ("reward",),
     "evaluate": ("sft", "ppo"),
     "compare": ("sft",),
@@ -77,8 +78,12 @@ class Run:
 
     def done(self) -> list[str]:
         """Return the stages that are done, in order."""
-        finished = {row["stage"] for row in self._manifest()}
+        finished = self.finished()
         return [stage for stage in STAGES if stage in finished]
+
+    def finished(self) -> set[str]:
+        """Return all that is done: stages, and variants of them under their own names."""
+        return {row["stage"] for row in self._manifest()}
 
     def mark_done(self, stage: str, figures: dict[str, Any]) -> None:
         """Add a stage's line to the manifest."""
@@ -92,7 +97,8 @@ class Run:
         Raises:
             UserError: one is missing (names the command).
         """
-        missing = [other for other in needed or BUILDS_ON[stage] if other not in self.done()]
+        finished = self.finished()
+        missing = [other for other in needed or BUILDS_ON[stage] if other not in finished]
         if missing:
             raise UserError(
                 f"{stage} of run {self.name} needs {' and '.join(missing)} first; "
@@ -105,8 +111,14 @@ class Run:
         for later in STAGES:
             if gone & set(BUILDS_ON[later]):
                 gone.add(later)
-        rows = [row for row in self._manifest() if row["stage"] not in gone]
+        before = self._manifest()
+        for row in before:  # a variant builds on what its stage builds on
+            if gone & set(BUILDS_ON.get(row.get("of", ""), ())):
+                gone.add(row["stage"])
+        rows = [row for row in before if row["stage"] not in gone]
         write_jsonl(self.directory / "manifest.jsonl", rows)
+        if "sft" in gone:  # nothing of `compare-methods` holds any more
+            shutil.rmtree(self.directory / "methods", ignore_errors=True)
         costs = MetricsTracker(self.directory / "costs.jsonl")
         for name in gone:
             costs.forget(name)

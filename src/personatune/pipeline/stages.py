@@ -25,6 +25,7 @@ from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
 from personatune.pipeline.reward_trust import require_trust
 from personatune.pipeline.run import Run
+from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
 from personatune.report.build import build_report
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
@@ -43,6 +44,7 @@ class Stage:
 
     Attributes:
         despite_reward: PPO starts even on a reward model that fails its own report.
+        variant: what makes it one of several trainings of this kind; ``run.config`` holds its settings.
     """
 
     run: Run
@@ -52,6 +54,7 @@ class Stage:
     progress: Progress
     processes: Processes
     despite_reward: bool = False
+    variant: Variant | None = None
 
     @property
     def folder(self) -> Path:
@@ -148,8 +151,8 @@ def reward(stage: Stage) -> dict[str, Any]:
     """Train the reward model and report whether it deserves trust."""
     stage.run.require(stage.name)
     config = stage.run.config
-    pairs, test_pairs = (_read_pairs(stage.run, name) for name in ("train", "test"))
-    split = _split(stage.run)
+    pairs, test_pairs = (read_pairs(stage.run, name) for name in ("train", "test"))
+    split = split_model(stage.run)
     for note in split.notes:  # here alone: PPO's branches are split likewise
         stage.progress.say(note)
     model = RewardModel(split, load_prompts(config), seed=config.seed)
@@ -176,10 +179,10 @@ def reward(stage: Stage) -> dict[str, Any]:
 
 def ppo(stage: Stage) -> dict[str, Any]:
     """Optimise the policy against the reward model, near the reference, under an independent judge's eye."""
-    stage.run.require(stage.name)
+    stage.run.require("ppo")
     config = stage.run.config
     untrusted = require_trust(stage.run, stage.progress, despite=stage.despite_reward)
-    split = _split(stage.run)
+    split = split_model(stage.run)
     prompts = load_prompts(config)
     model = RewardModel(split, prompts, seed=config.seed)
     model.load(stage.run.folder("reward") / "branch", read_json(stage.run.folder("reward") / "report.json"))
@@ -193,14 +196,14 @@ def ppo(stage: Stage) -> dict[str, Any]:
         stage.folder,
         judge=_probe_judge(stage, split, prompts),
         seed=config.seed,
+        budget=stage.variant and stage.variant.budget(),
         open_tracker=stage.tracker,
         progress=stage.progress,
         meter=stage.meter,
     )
     result = trainer.train()
     if stage.processes.main:
-        split.save_branch(POLICY, stage.folder / "branch")
-        join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
+        save_policy(stage, split)
         more = {"kl_budget": config.ppo.kl_budget, "untrusted_reward": untrusted}
         write_json(stage.folder / "summary.json", {**result.to_json(), **more})
         trainer.checkpoints.clear()
@@ -257,7 +260,7 @@ STAGE_FUNCTIONS: dict[str, Callable[[Stage], dict[str, Any]]] = {
 
 def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
     config = stage.run.config
-    tests = _test_set(stage.run)
+    tests = run_test_set(stage.run)
     judges = find_judges(config.evaluation.judge)
     samples = config.evaluation.bootstrap_samples
     kept = stage.folder / f"{name}.judge.json"
@@ -280,17 +283,25 @@ def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
     return {"probe_consistency": result["metrics"]["probe_consistency"]["value"]}
 
 
-def _test_set(run: Run) -> TestSet:
+def run_test_set(run: Run) -> TestSet:
+    """Return what the models of a run are judged on."""
     data = PreparedData.load(run.folder("prepare"))
     return make_test_set(data.test, run.config.evaluation, run.config.seed)
 
 
-def _split(run: Run) -> SplitModel:
+def split_model(run: Run) -> SplitModel:
     """Return the merged SFT model as the backbone of the branches."""
     return SplitModel(load_model(run, "sft"), run.config.branch)
 
 
-def _read_pairs(run: Run, name: str) -> list[PreferencePair]:
+def save_policy(stage: Stage, split: SplitModel) -> None:
+    """Write the trained policy: its branch, and joined with SFT's adapter one that stands on the base model."""
+    split.save_branch(POLICY, stage.folder / "branch")
+    join_adapters(stage.run.folder("sft") / "adapter", stage.folder / "branch", stage.folder / "adapter")
+
+
+def read_pairs(run: Run, name: str) -> list[PreferencePair]:
+    """Return the pairs of the stage preferences, "train" or "test"."""
     rows = read_jsonl(run.folder("preferences") / f"{name}.jsonl")
     return [PreferencePair.from_json(row) for row in rows]
 

@@ -61,7 +61,7 @@ def print_evaluation(console: Console, evaluation: Mapping[str, Any], paths: Rep
     """Print every table, the settings under which it holds, and where the files are."""
     for table in evaluation_tables(evaluation):
         if table.rows:
-            console.print(_rich(table))
+            console.print(rich_table(table))
         else:
             console.print(Text(f"{table.title}: not measured: {table.missing}", style="yellow"))
         if table.note:
@@ -72,7 +72,8 @@ def print_evaluation(console: Console, evaluation: Mapping[str, Any], paths: Rep
     console.print(Text(f"Evaluation: {paths.html}, {paths.markdown}, {paths.json}"), soft_wrap=True)
 
 
-def _rich(table: Table) -> RichTable:
+def rich_table(table: Table) -> RichTable:
+    """Return a table for the terminal, intervals under their figures."""
     drawn = RichTable(title=Text(table.title), title_justify="left")
     for head in table.head:
         drawn.add_column(Text(head), overflow="fold")

@@ -150,7 +150,8 @@ def _add_loss(found: dict[str, Any], run_dir: Path) -> None:
 
 
 def _costs(run_dir: Path, config: Config, missing: dict[str, str]) -> dict[str, Any]:
-    stages = MetricsTracker(run_dir / "costs.jsonl", PriceTable.load(config.costs.price_table)).costs()
+    ledger = MetricsTracker(run_dir / "costs.jsonl", PriceTable.load(config.costs.price_table)).costs()
+    stages = {name: cost for name, cost in ledger.items() if not name.startswith("methods/")}  # `compare-methods`
     if not stages:
         missing["costs"] = "the run has no ledger costs.jsonl"
         return {}

@@ -25,6 +25,7 @@ from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat
 from personatune.progress import Progress, SilentProgress
 from personatune.training import rl_math
+from personatune.training.budget import Budget
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import join_processes
 from personatune.training.interrupts import StopRequest
@@ -44,6 +45,7 @@ class PPOResult:
     stopped: str | None = None
     warnings: list[str] = field(default_factory=list)
     self_checks: dict[str, float] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         first, last = (self.metrics[0], self.metrics[-1]) if self.metrics else ({}, {})
@@ -64,6 +66,7 @@ class PPOTrainer:
         contexts: what to answer; drawn with replacement of whole shuffled passes.
         judge: returns the independent judge's figure (0 to 1) for the policy as it is now; every process calls it and
             must get the same figure.
+        budget: seconds of training that may be spent, the judge's apart; by default the updates alone say when it ends.
         open_tracker: given the update it resumes at, returns where figures go.
     """
 
@@ -81,6 +84,7 @@ class PPOTrainer:
         *,
         judge: Callable[[], float],
         seed: int = 0,
+        budget: Budget | None = None,
         open_tracker: Callable[[int], Tracker] = lambda _step: SilentTracker(),
         progress: Progress | None = None,
         meter: StageMeter | None = None,
@@ -92,6 +96,7 @@ class PPOTrainer:
         self.config = config
         self.judge = judge
         self.seed = seed
+        self.budget = budget or Budget()
         self.open_tracker = open_tracker
         self.progress = progress or SilentProgress()
         self.meter = meter
@@ -114,24 +119,27 @@ class PPOTrainer:
         result = PPOResult()
         update = self._resume(result)
         tracker = self.open_tracker(update)
-        with StopRequest() as stop, self.progress.task("PPO", self.config.updates) as task:
-            task.advance(update)
+        with StopRequest() as stop, self.progress.task("PPO", self.budget.units(self.config.updates)) as task:
+            task.advance(update if self.budget.seconds is None else self.budget.passed())
             if not result.judged:
                 self._judge(result, 0, tracker)
             while update < self.config.updates and result.stopped is None:
-                experience = self.step.collect(self._contexts_of(update), update)
-                if update == 0:
-                    result.self_checks = self.step.self_check(experience)
-                metrics = self.step.improve(experience, update)
+                with self.budget.running():
+                    experience = self.step.collect(self._contexts_of(update), update)
+                    if update == 0:
+                        result.self_checks = self.step.self_check(experience)
+                    metrics = self.step.improve(experience, update)
                 experience.rollouts.trunk.clear()
                 self._count(experience)
                 update += 1
                 result.metrics.append(metrics)
                 tracker.log(metrics, update)
                 tracker.samples("rollouts", _rollout_samples(experience), update)
-                task.advance(1, reward=metrics["score"], kl=metrics["kl"])
+                task.advance(self.budget.passed(), reward=metrics["score"], kl=metrics["kl"])
                 if metrics["kl"] > self.config.kl_budget:
                     result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
+                elif self.processes.any(self.budget.over) and update < self.config.updates:
+                    result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at update {update}"
                 if update % self.config.judge_every == 0 or update == self.config.updates or result.stopped:
                     self._judge(result, update, tracker)
                 stopping = self.processes.any(stop.requested)
@@ -189,19 +197,16 @@ class PPOTrainer:
     def _save(self, result: PPOResult, update: int) -> None:
         self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])
         policy, policy_groups = optimizer_tensors(self.step.policy_optimizer)
-        critic, critic_groups = optimizer_tensors(self.step.critic_optimizer)
-        tensors = {
-            "policy": self.split.branch_tensors(POLICY),
-            "critic": self.split.branch_tensors(CRITIC),
-            "policy_optimizer": policy,
-            "critic_optimizer": critic,
-        }
+        tensors = {"policy": self.split.branch_tensors(POLICY), "policy_optimizer": policy}
+        result.seconds = self.budget.spent
         state = {
             "policy_optimizer": policy_groups,
-            "critic_optimizer": critic_groups,
             "kl_coef": self.step.kl.coef,
             "result": asdict(result),
         }
+        if self.step.critic_optimizer is not None:
+            tensors["critic"] = self.split.branch_tensors(CRITIC)
+            tensors["critic_optimizer"], state["critic_optimizer"] = optimizer_tensors(self.step.critic_optimizer)
         best = result.best_update == update
         self.checkpoints.save(update, tensors, state, best=best)
 
@@ -210,19 +215,22 @@ class PPOTrainer:
         if saved is None:
             return 0
         self.split.restore_branch(POLICY, saved.tensors["policy"])
-        self.split.restore_branch(CRITIC, saved.tensors["critic"])
         restore_optimizer(
             self.step.policy_optimizer, saved.tensors["policy_optimizer"], saved.state["policy_optimizer"]
         )
-        restore_optimizer(
-            self.step.critic_optimizer, saved.tensors["critic_optimizer"], saved.state["critic_optimizer"]
-        )
+        if self.step.critic_optimizer is not None:
+            self.split.restore_branch(CRITIC, saved.tensors["critic"])
+            restore_optimizer(
+                self.step.critic_optimizer, saved.tensors["critic_optimizer"], saved.state["critic_optimizer"]
+            )
         self.step.kl.coef = saved.state["kl_coef"]
         for name, value in saved.state["result"].items():
             setattr(result, name, value)
+        self.budget.spent = result.seconds
         return saved.step
 
     def _restore_best(self, result: PPOResult) -> None:
+        result.seconds = self.budget.spent
         best = self.checkpoints.load_best()
         if best is not None:
             self.split.restore_branch(POLICY, best.tensors["policy"])

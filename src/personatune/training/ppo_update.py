@@ -3,7 +3,7 @@
 1. sample replies to persona contexts with the policy,
 2. score them with the reward model, penalise what was cut off,
 3. take the per-token KL to the reference from the reward (adaptive weight),
-4. estimate advantages (GAE) and whiten them over the whole batch,
+4. estimate advantages (`advantages`: GAE, whitened over the whole batch; or RLOO or GRPO, which need no critic),
 5. several passes of clipped policy and value steps over the same trunk outputs,
 6. move the KL weight.
 
@@ -30,6 +30,7 @@ from personatune.model.generation import Sampling
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS
 from personatune.training import rl_math
+from personatune.training.advantages import advantages_and_returns, check_group, kl_in_loss
 from personatune.training.distributed import in_turn, join_processes
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import (
@@ -63,7 +64,7 @@ class Experience:
 
 
 class PPOUpdate:
-    """The policy and the critic with their optimisers; `update` moves them once.
+    """The policy and, with GAE, the critic with their optimisers; `update` moves them once.
 
     Args:
         split: the backbone with the trained reward branch; policy and critic are added here.
@@ -90,11 +91,14 @@ class PPOUpdate:
         self.folder = folder
         self.batch_tokens = batch_tokens
         split.add_branch(POLICY, head=False, seed=seed + 1)
-        split.add_branch(CRITIC, head=True, seed=seed + 2)
+        self.has_critic = config.advantages == "gae"
+        check_group(config)
+        if self.has_critic:
+            split.add_branch(CRITIC, head=True, seed=seed + 2)
         self.policy_parameters: list[nn.Parameter] = split.parameters(POLICY)
-        self.critic_parameters: list[nn.Parameter] = split.parameters(CRITIC)
+        self.critic_parameters: list[nn.Parameter] = split.parameters(CRITIC) if self.has_critic else []
         self.policy_optimizer = _adam(self.policy_parameters, config.policy_learning_rate)
-        self.critic_optimizer = _adam(self.critic_parameters, config.critic_learning_rate)
+        self.critic_optimizer = _adam(self.critic_parameters, config.critic_learning_rate) if self.has_critic else None
         self.processes = join_processes()
         self.processes.shard(split.backbone)
         self.kl = rl_math.AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
@@ -124,11 +128,10 @@ class PPOUpdate:
             ref_logprobs, values, raw = map(self.processes.summed, self._read(rollouts))
         cut_off = (~rollouts.finished).to(raw)
         scores = self.reward.normalise(raw) - config.truncation_penalty * cut_off
-        rewards = rl_math.compute_rewards(scores, rollouts.logprobs, ref_logprobs, rollouts.mask, self.kl.coef)
-        advantages, returns = rl_math.gae(
-            rewards, values, rollouts.mask, gamma=config.gamma, gae_lambda=config.gae_lambda
+        advantages, returns = advantages_and_returns(
+            config, scores, values, rollouts.logprobs, ref_logprobs, rollouts.mask, self.kl.coef
         )
-        return Experience(rollouts, scores, ref_logprobs, values, rl_math.whiten(advantages, rollouts.mask), returns)
+        return Experience(rollouts, scores, ref_logprobs, values, advantages, returns)
 
     @torch.no_grad()
     def _read(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,7 +144,8 @@ class PPOUpdate:
         for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
             trunk = rollouts.trunk.batch(numbers)
             place(ref_logprobs, numbers, trunk, branch_logprobs(self.split, trunk, None)[0])
-            place(values, numbers, trunk, branch_values(self.split, trunk))
+            if self.has_critic:
+                place(values, numbers, trunk, branch_values(self.split, trunk))
             scores[numbers] = self.reward.score_trunk(trunk)
         return ref_logprobs, values, scores
 
@@ -166,18 +170,25 @@ class PPOUpdate:
             "kl": kl,
             "kl_per_token": float(rl_math.masked_mean(log_ratio, rollouts.mask)),
             "kl_coef": self.kl.coef,
-            "explained_variance": rl_math.explained_variance(experience.values, experience.returns, rollouts.mask),
+            **self._critic_metrics(experience),
             "reply_tokens": float(rollouts.mask.sum(dim=1).float().mean()),
             "finished": float(rollouts.finished.float().mean()),
             **_text_metrics(rollouts),
         }
+
+    def _critic_metrics(self, experience: Experience) -> dict[str, float]:
+        if not self.has_critic:
+            return {}
+        mask = experience.rollouts.mask
+        return {"explained_variance": rl_math.explained_variance(experience.values, experience.returns, mask)}
 
     def minibatch(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
         """Make one optimiser step of policy and critic on some replies; returns token-weighted means over them."""
         figures = self.processes.totals(self.gradients(experience, numbers))
         self.processes.sum_gradients([*self.policy_parameters, *self.critic_parameters])
         _apply(self.policy_optimizer, self.policy_parameters, self.config.max_grad_norm)
-        _apply(self.critic_optimizer, self.critic_parameters, self.config.max_grad_norm)
+        if self.critic_optimizer is not None:
+            _apply(self.critic_optimizer, self.critic_parameters, self.config.max_grad_norm)
         return figures
 
     def gradients(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
@@ -187,7 +198,8 @@ class PPOUpdate:
         """
         trunk = experience.rollouts.trunk
         tokens = int(experience.rollouts.mask[list(numbers)].sum())
-        figures: Counter[str] = Counter(dict.fromkeys(FIGURES, 0.0))
+        names = FIGURES if self.has_critic else [name for name in FIGURES if name != "value_loss"]
+        figures: Counter[str] = Counter(dict.fromkeys(names, 0.0))
         own = [number for number in numbers if number in trunk.piece_of]
         parts = trunk.buckets(trunk.by_row(own), self.batch_tokens)
         for part, factor in self.processes.evenly(parts, lambda: list(trunk.piece_of)[:1]):
@@ -213,7 +225,18 @@ class PPOUpdate:
             mask,
             config.clip_range,
         )
-        (policy.loss * share).backward()
+        loss = policy.loss
+        if config.advantages == "grpo":
+            loss = loss + self.kl.coef * kl_in_loss(rows.by_reply(logprobs), of(experience.ref_logprobs), mask)
+        (loss * share).backward()
+        figures = {
+            "policy_loss": float(policy.loss.detach()),
+            "clip_fraction": policy.clip_fraction,
+            "entropy": float(entropy.mean()),
+            "ratio": policy.ratio_mean,
+        }
+        if not self.has_critic:
+            return figures
         value_loss = rl_math.value_loss(
             rows.by_reply(branch_values(self.split, trunk)),
             of(experience.values),
@@ -222,13 +245,7 @@ class PPOUpdate:
             config.value_clip_range,
         )
         (value_loss * share).backward()
-        return {
-            "policy_loss": float(policy.loss.detach()),
-            "value_loss": float(value_loss.detach()),
-            "clip_fraction": policy.clip_fraction,
-            "entropy": float(entropy.mean()),
-            "ratio": policy.ratio_mean,
-        }
+        return {**figures, "value_loss": float(value_loss.detach())}
 
     def self_check(self, experience: Experience) -> dict[str, float]:
         """Before the first step: KL 0, ratio 1, and masks that cover the replies and nothing else.

@@ -57,12 +57,27 @@ def preferences(a: Architecture, config: Config, lengths: Lengths, place: Place)
 
 def reward(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
     """A branch on the top layers, trained on pairs whose trunk output is kept (`training/reward.py`)."""
-    top = _top(a, config)
+    return _on_pairs("reward", config.reward.batch_size, a, config, lengths, place)
+
+
+def dpo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
+    """The same on the policy branch, with log-probabilities in place of a score (`training/dpo.py`)."""
+    return _on_pairs("dpo", config.dpo.batch_size, a, config, lengths, place)
+
+
+def _on_pairs(
+    stage: str, batch_size: int, a: Architecture, config: Config, lengths: Lengths, place: Place
+) -> StageEstimate:
+    top, scores = _top(a, config), stage == "reward"
     base = [*parts.weights(a, place, config.lora.quantization)]
-    branch = parts.trained("adapters", parts.adapter_numbers(a, config.branch.rank, top, head=True), "reward branch")
+    branch = parts.trained(
+        "adapters", parts.adapter_numbers(a, config.branch.rank, top, head=scores), f"{stage} branch"
+    )
     width = lengths.prompt + 2 * lengths.reply
-    rows = min(place.share(config.reward.batch_size), max(1, BATCH_TOKENS // width))
+    rows = min(place.share(batch_size), max(1, BATCH_TOKENS // width))
     cache = _trunk_cache(a, config, place.share(config.preferences.pairs) * width)
+    answers = rows * 2 * lengths.reply
+    logprobs = parts.logits(min(LOGPROB_ROWS, answers), a, 3, "log-probabilities, probabilities and their product")
     step = [
         *base,
         *branch,
@@ -72,6 +87,7 @@ def reward(a: Architecture, config: Config, lengths: Lengths, place: Place) -> S
         Term(
             "activations", rows * width * a.hidden * a.number_bytes, "the batch's own copy of the trunk's output", True
         ),
+        *([] if scores else [logprobs]),
     ]
     together = max(1, BATCH_TOKENS // width)
     filling = [
@@ -81,7 +97,7 @@ def reward(a: Architecture, config: Config, lengths: Lengths, place: Place) -> S
         parts.passing(a, together * width),
         parts.mask(together, width, a),
     ]
-    return StageEstimate("reward", (Moment("training step", tuple(step)), Moment("shared layers", tuple(filling))))
+    return StageEstimate(stage, (Moment("training step", tuple(step)), Moment("shared layers", tuple(filling))))
 
 
 def ppo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
@@ -171,11 +187,13 @@ STAGES: dict[str, Estimator] = {
     "evaluate": evaluate,
     "compare": compare,
 }
+BESIDE: dict[str, Estimator] = {"dpo": dpo}
+"""Trainings that a run doesn't make by itself."""
 
 
 def estimate(stage: str, a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
     """Return a stage's moments with libraries and the allocator's slack."""
-    found = STAGES[stage](a, config, lengths, place)
+    found = (STAGES | BESIDE)[stage](a, config, lengths, place)
     return StageEstimate(stage, tuple(moment.at(place) for moment in found.moments))
 
 

@@ -1,0 +1,344 @@
+"""Direct preference optimisation on the policy branch: the reference is the backbone, no reward model is needed.
+
+A pair's context is encoded once for both replies, the shared layers run once for all epochs (`TrunkCache`), and the
+reference's log-probabilities are computed once. A step's gradients are those of all its pairs at once, whatever rows
+of like length went through the layers together. What the options mean stands in docs/methods.md.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from personatune.config import DPOConfig
+from personatune.costs.meter import StageMeter
+from personatune.dialogue import PreferencePair
+from personatune.errors import UserError
+from personatune.model.branches import SplitModel, Trunk
+from personatune.model.prompts import PromptFormat
+from personatune.model.shared_replies import BATCH_TOKENS
+from personatune.model.trunk_cache import TrunkCache
+from personatune.progress import Progress, SilentProgress
+from personatune.training.budget import Budget
+from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.distributed import in_turn, join_processes
+from personatune.training.interrupts import StopRequest
+from personatune.training.preference_math import chosen_losses, implicit_rewards, preference_losses
+from personatune.training.preference_report import PairLikelihood, look_figures, pairs_fingerprint, report
+from personatune.training.rollouts import POLICY, branch_logprobs
+from personatune.training.tracking import SilentTracker, Tracker
+
+SELF_CHECK_TOLERANCE = 1e-2  # nats a token between the fresh policy and the reference, batched differently
+FIGURES = ("loss", "preference_loss", "accuracy", "lead", "chosen_logprob", "rejected_logprob")
+
+
+@dataclass
+class DPOResult:
+    """What the training did: its looks at held-out pairs, the step it ended at, and which of the looks was kept."""
+
+    looks: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    best_step: int = 0
+    stopped: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs behind the shared layers; the chosen reply of pair p has the number p, the rejected one count + p."""
+
+    data: TrunkCache
+    reference: Tensor  # 2 · count; summed log-probabilities, of this process's replies
+    count: int
+
+    def units(self, pairs: Sequence[int]) -> list[tuple[int, int]]:
+        return [(pair, self.count + pair) for pair in pairs if pair in self.data.piece_of]
+
+
+class DPOTrainer:
+    """Trains the policy branch on preference pairs; `train` runs or resumes it.
+
+    Args:
+        split: the backbone; the policy branch is added here, as PPO adds it.
+        budget: seconds of training that may be spent; by default the epochs alone say when it ends.
+        open_tracker: given the step it resumes at, returns where figures go.
+    """
+
+    def __init__(
+        self,
+        split: SplitModel,
+        prompts: PromptFormat,
+        config: DPOConfig,
+        directory: Path,
+        *,
+        seed: int = 0,
+        batch_tokens: int = BATCH_TOKENS,
+        budget: Budget | None = None,
+        open_tracker: Callable[[int], Tracker] = lambda _step: SilentTracker(),
+        progress: Progress | None = None,
+        meter: StageMeter | None = None,
+    ) -> None:
+        self.split = split
+        self.prompts = prompts
+        self.config = config
+        self.directory = directory
+        self.seed = seed
+        self.batch_tokens = batch_tokens
+        self.budget = budget or Budget()
+        self.open_tracker = open_tracker
+        self.progress = progress or SilentProgress()
+        self.meter = meter
+        split.add_branch(POLICY, head=False, seed=seed + 1)
+        self.parameters: list[nn.Parameter] = split.parameters(POLICY)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
+        self.processes = join_processes()
+        self.processes.shard(split.backbone)
+        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        self._encoded: tuple[str, _Pairs] | None = None  # held-out pairs, to be judged once more after the training
+
+    def train(self, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> DPOResult:
+        """Train on pairs, resuming where an interrupted call stopped; the branch ends at the best held-out look.
+
+        Raises:
+            UserError: no pairs, or an interrupted training on other pairs lies in the folder.
+            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved.
+            RuntimeError: the fresh policy isn't the reference (a defect of the program or an unsupported model).
+        """
+        self._check(pairs, held_out)
+        steps_per_epoch = -(-len(pairs) // self.config.batch_size)
+        total = steps_per_epoch * self.config.epochs
+        looks = {round(total * (look + 1) / self.config.evaluations) for look in range(self.config.evaluations)} - {0}
+        marks = pairs_fingerprint(pairs)
+        result = DPOResult()
+        self._resume(result, marks)
+        tracker = self.open_tracker(result.steps)
+        with StopRequest() as stop:
+            with self.budget.running():
+                train = self._encode(pairs, "trunk")
+            test = self._encode(held_out, "trunk-held-out")
+            if not result.looks:
+                self._self_check(train)
+                self._look(test, held_out, result, tracker)
+            with self.progress.task("DPO", total) as task:
+                task.advance(result.steps)
+                while result.steps < total and result.stopped is None:
+                    with self.budget.running():
+                        figures = self._step(train, result.steps, total)
+                    result.steps += 1
+                    tracker.log(figures, result.steps)
+                    task.advance(1, loss=figures["loss"], accuracy=figures["accuracy"])
+                    if self.processes.any(self.budget.over) and result.steps < total:
+                        result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at step {result.steps}"
+                    if result.steps in looks or result.stopped:
+                        self._look(test, held_out, result, tracker)
+                    stopping = self.processes.any(stop.requested)
+                    if stopping or result.looks[-1]["step"] == result.steps:
+                        self._save(result, marks)
+                    if stopping:
+                        tracker.close()
+                        raise KeyboardInterrupt
+        tracker.close()
+        self._restore_best(result)
+        train.data.clear()
+        test.data.clear()
+        self._encoded = (pairs_fingerprint(held_out), test) if test.data.in_memory else None
+        return result
+
+    def _check(self, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> None:
+        if not pairs:
+            raise UserError("DPO needs preference pairs, found none; run the stage preferences first")
+        if not held_out:
+            raise UserError("DPO needs held-out pairs, found none; raise data.validation_share")
+        fewest = min(len(pairs), len(held_out))
+        if fewest < self.processes.count:
+            raise UserError(f"{fewest} preference pairs for {self.processes.count} processes; launch fewer")
+
+    def _step(self, train: _Pairs, step: int, total: int) -> dict[str, float]:
+        epoch, within = divmod(step, -(-train.count // self.config.batch_size))
+        order = list(range(train.count))
+        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        order = in_turn(order)
+        figures = self.gradients(train, order[within * self.config.batch_size : (within + 1) * self.config.batch_size])
+        spent = self.processes.from_main(lambda: self.budget.share)  # each has a clock of its own
+        left = 1 - max(step / total, spent)  # linear decay: a short run ends settled
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * left
+        self.processes.sum_gradients(self.parameters)
+        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return self.processes.totals(figures)
+
+    def gradients(self, train: _Pairs, chosen: Sequence[int]) -> dict[str, float]:
+        """Add the gradients of the mean loss over pairs; returns `FIGURES`, means over the pairs.
+
+        With more than one process, each does this for the pairs it owns; gradients and figures are to be summed.
+        """
+        sums = dict.fromkeys(FIGURES, 0.0)
+        parts = train.data.buckets(train.units(chosen), self.batch_tokens)  # chosen and rejected in turn
+        for numbers, factor in self.processes.evenly(parts, lambda: list(train.units(range(train.count))[0])):
+            trunk = train.data.batch(numbers)
+            losses, figures = self.losses(trunk, train.reference[numbers])
+            share = factor * len(losses) / len(chosen)
+            (losses.mean() * share).backward()
+            for name, values in figures.items():
+                sums[name] += float(values.mean()) * share
+            if self.meter:
+                self.meter.add(tokens_trained=int((trunk.rows.segments >= 0).sum()))
+        return sums
+
+    def losses(self, trunk: Trunk, reference_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return each pair's loss, B, with gradients, and `FIGURES` of each; chosen and rejected replies in turn.
+
+        ``lead`` is beta times the difference of the implicit rewards, ``…_logprob`` the mean over a reply's tokens.
+        """
+        config = self.config
+        sums_N, lengths_N = self._likelihoods(trunk)
+        rewards_N = implicit_rewards(
+            sums_N,
+            reference_N.to(sums_N),
+            lengths_N,
+            length_normalised=config.length_normalised,
+            reference=config.reference,
+        )
+        better, worse = rewards_N[0::2], rewards_N[1::2]
+        preference = preference_losses(
+            better, worse, beta=config.beta, margin=config.margin, label_smoothing=config.label_smoothing
+        )
+        losses = preference + config.sft_weight * chosen_losses(sums_N[0::2], lengths_N[0::2])
+        means_N = (sums_N / lengths_N).detach()
+        figures = {
+            "loss": losses.detach(),
+            "preference_loss": preference.detach(),
+            "accuracy": (better > worse).float(),
+            "lead": config.beta * (better - worse).detach(),
+            "chosen_logprob": means_N[0::2],
+            "rejected_logprob": means_N[1::2],
+        }
+        return losses, figures
+
+    def _likelihoods(self, trunk: Trunk, branch: str | None = POLICY) -> tuple[Tensor, Tensor]:
+        """Return the replies' summed log-probabilities, N, and their tokens, N."""
+        logprobs_M, _ = branch_logprobs(self.split, trunk, branch)
+        lengths_N = torch.tensor(trunk.rows.lengths, dtype=logprobs_M.dtype, device=logprobs_M.device)
+        return trunk.rows.by_reply(logprobs_M).sum(dim=1), lengths_N
+
+    def _encode(self, pairs: Sequence[PreferencePair], folder: str) -> _Pairs:
+        """Run the shared layers and the reference over this process's pairs."""
+        items: list[tuple[list[int], list[int]]] = []
+        replies = [[self.prompts.encode_reply(text) for text in (pair.chosen, pair.rejected)] for pair in pairs]
+        contexts = [  # room for the longer reply: both stand behind the same prompt
+            self.prompts.encode_prompt(pair.context, reserve=max(map(len, both)))
+            for pair, both in zip(pairs, replies, strict=True)
+        ]
+        for place in (0, 1):
+            items += [(context, both[place]) for context, both in zip(contexts, replies, strict=True)]
+        own = self.processes.own(range(len(pairs)))
+        own += [len(pairs) + pair for pair in own]
+        with (
+            self.progress.task("DPO: shared layers and reference", 2 * len(own)) as task,
+            self.processes.whole(self.split.backbone),
+        ):
+            data = TrunkCache(
+                self.split,
+                items,
+                self.prompts.pad_id,
+                own=own,
+                folder=self.processes.folder(self.directory / folder),
+                advance=task.advance,
+            )
+            reference = torch.zeros(len(items))
+            with torch.no_grad():
+                for numbers in data.buckets(tokens=self.batch_tokens):
+                    reference[numbers] = self._likelihoods(data.batch(numbers), None)[0].cpu()
+                    task.advance(len(numbers))
+        return _Pairs(data, reference, len(pairs))
+
+    @torch.no_grad()
+    def _self_check(self, train: _Pairs) -> None:
+        """Before the first step the policy is the reference."""
+        with self.processes.whole(self.split.backbone):
+            [numbers, *_] = train.data.buckets(train.units(range(train.count)), self.batch_tokens)
+            sums_N, lengths_N = self._likelihoods(train.data.batch(numbers))
+        apart = float(((sums_N.cpu() - train.reference[numbers]) / lengths_N.cpu()).abs().max())
+        if not apart <= SELF_CHECK_TOLERANCE:
+            raise RuntimeError(
+                f"DPO's self-check failed before the first step: policy and reference {apart} nats apart"
+            )
+
+    def _look(self, test: _Pairs, pairs: Sequence[PreferencePair], result: DPOResult, tracker: Tracker) -> None:
+        """Judge the policy on held-out pairs; the look with the lowest loss is the best, the start doesn't count."""
+        figures = look_figures(self._judge(test), pairs)
+        result.looks.append({"step": result.steps, "seconds": self.budget.spent, **figures})
+        tracker.log({f"held_out_{name}": value for name, value in figures.items()}, result.steps)
+        trained = [look for look in result.looks if look["step"] > 0]
+        if trained:
+            result.best_step = int(min(trained, key=lambda look: look["loss"])["step"])
+
+    @torch.no_grad()
+    def _judge(self, test: _Pairs) -> list[PairLikelihood]:
+        """Return how likely each pair's replies are, in the order of the pairs."""
+        found: dict[int, PairLikelihood] = {}
+        with self.processes.whole(self.split.backbone):
+            for numbers in test.data.buckets(test.units(range(test.count)), self.batch_tokens):
+                trunk = test.data.batch(numbers)
+                _, figures = self.losses(trunk, test.reference[numbers])
+                lengths = trunk.rows.lengths
+                for place, pair in enumerate(numbers[0::2]):
+                    before = test.reference[[pair, test.count + pair]].tolist()
+                    found[pair] = PairLikelihood(
+                        loss=float(figures["loss"][place]),
+                        lead=float(figures["lead"][place]),
+                        chosen=float(figures["chosen_logprob"][place]),
+                        rejected=float(figures["rejected_logprob"][place]),
+                        ref_chosen=before[0] / lengths[2 * place],
+                        ref_rejected=before[1] / lengths[2 * place + 1],
+                    )
+        return self.processes.in_order([found[pair] for pair in self.processes.own(range(test.count))])
+
+    def evaluate(self, pairs: Sequence[PreferencePair], bootstrap_samples: int = 1000) -> dict[str, Any]:
+        """Judge the policy as it is now on held-out pairs: see `preference_report.report`."""
+        kept = self._encoded if self._encoded and self._encoded[0] == pairs_fingerprint(pairs) else None
+        test = kept[1] if kept else self._encode(pairs, "trunk-held-out")
+        figures = report(pairs, self._judge(test), bootstrap_samples, self.seed)
+        test.data.clear()
+        return figures
+
+    def _save(self, result: DPOResult, marks: str) -> None:
+        self.processes.align(self.parameters)
+        moments, groups = optimizer_tensors(self.optimizer)
+        result.seconds = self.budget.spent
+        tensors = {"policy": self.split.branch_tensors(POLICY), "optimizer": moments}
+        state = {"optimizer": groups, "pairs": marks, "result": asdict(result)}
+        best = result.looks[-1]["step"] == result.steps == result.best_step
+        self.checkpoints.save(result.steps, tensors, state, best=best)
+
+    def _resume(self, result: DPOResult, marks: str) -> None:
+        saved = self.checkpoints.load_last()
+        if saved is None:
+            return
+        if saved.state["pairs"] != marks:
+            raise UserError(
+                f"{self.directory}: an interrupted DPO on other preference pairs; take them, or start over with --redo"
+            )
+        self.split.restore_branch(POLICY, saved.tensors["policy"])
+        restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
+        for name, value in saved.state["result"].items():
+            setattr(result, name, value)
+        self.budget.spent = result.seconds
+
+    def _restore_best(self, result: DPOResult) -> None:
+        result.seconds = self.budget.spent
+        best = self.checkpoints.load_best()
+        if best is not None:
+            self.split.restore_branch(POLICY, best.tensors["policy"])
+            result.best_step = best.step

@@ -1,0 +1,62 @@
+"""Seeds become one row a method: known answers of means, intervals and paired differences."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from personatune.intervals import Estimate
+from personatune.pipeline.method_table import over_seeds, summarise
+
+
+def row(method: str, seed: int, value: float) -> dict[str, Any]:
+    return {
+        "method": method,
+        "seed": seed,
+        "training_seconds": 10.0 * (seed + 1),
+        "reward_model_seconds": 0.0,
+        "seconds_per_reply": 0.1,
+        "tokens_per_reply": 9.0,
+        "stopped": None,
+        "metrics": {"probe_consistency": Estimate(value, value - 0.1, value + 0.1, 2).to_json()},
+    }
+
+
+def held(*verdicts: list[str | None]) -> list[dict[str, Any]]:
+    return [{"verdicts": own} for own in verdicts]
+
+
+def test_one_seed_keeps_its_own_interval() -> None:
+    found = over_seeds([Estimate(0.5, 0.3, 0.8, 12)])
+    assert found == {"value": 0.5, "low": 0.3, "high": 0.8, "n": 12, "by_seed": [0.5]}
+
+
+def test_seeds_that_agree_have_the_dialogues_interval_and_seeds_that_differ_a_wider_one() -> None:
+    alike = over_seeds([Estimate(0.5, 0.4, 0.6, 12)] * 3)
+    assert (alike["low"], alike["high"]) == (pytest.approx(0.4), pytest.approx(0.6))
+    apart = over_seeds([Estimate(value, value - 0.1, value + 0.1, 12) for value in (0.3, 0.5, 0.7)])
+    error = math.sqrt((0.1 / 1.959964) ** 2 + 0.04 / 3)
+    assert apart["value"] == pytest.approx(0.5)
+    assert apart["high"] - apart["value"] == pytest.approx(1.959964 * error)
+    assert apart["by_seed"] == [0.3, 0.5, 0.7]
+
+
+def test_a_methods_row_has_its_seeds_means_and_its_paired_difference_to_sft() -> None:
+    rows = [row("sft", 0, 0.25), row("dpo", 0, 0.5), row("dpo", 1, 1.0)]
+    dialogues = [
+        held(["consistent", None, "contradicting"], ["neutral", "neutral"]),
+        held(["consistent", None, "neutral"], ["consistent", "neutral"]),
+        held(["consistent", None, "consistent"], ["consistent", "consistent"]),
+    ]
+    found = summarise(rows, dialogues, 200, 0)
+    sft, dpo = found["methods"]
+    assert (sft["method"], sft["seeds"], sft["over_sft"]) == ("sft", [0], {})
+    assert (dpo["seeds"], dpo["training_seconds"]) == ([0, 1], 15.0)
+    assert dpo["metrics"]["probe_consistency"]["value"] == pytest.approx(0.75)
+    # SFT: 1/2 and 0; DPO, mean over its seeds: 3/4 and 3/4.
+    assert dpo["over_sft"]["probe_consistency"]["value"] == pytest.approx(0.5)
+    assert dpo["over_sft"]["probe_consistency"]["n"] == 2
+    assert dpo["over_sft"]["contradiction_rate"]["value"] == pytest.approx(-0.25)
+    assert len(found["rows"]) == 3
