@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from personatune.config import BranchConfig, RewardConfig
-from personatune.intervals import bootstrap
+from personatune.intervals import Estimate, bootstrap
 from personatune.model.backbone import load_base_model, locate
 from personatune.model.branches import SplitModel
 from personatune.storage import read_json, write_json
@@ -63,10 +63,10 @@ def main() -> None:
                 points[name] = _in_a_process(options, k, seed)
                 write_json(file, points)
             row = points[name]
+            loss, right = (Estimate(**row[figure]) for figure in ("loss", "accuracy"))
             print(
-                f"{name}: {row['seconds']:.0f} s, {row['peak_gib']:.2f} GiB, held-out loss {row['loss']['value']:.3f} "
-                f"({row['loss']['low']:.3f}-{row['loss']['high']:.3f}), accuracy {100 * row['accuracy']['value']:.1f} % "
-                f"({100 * row['accuracy']['low']:.0f}-{100 * row['accuracy']['high']:.0f})"
+                f"{name}: {row['seconds']:.0f} s, {row['peak_gib']:.2f} GiB, held-out loss {loss.value:.3f} "
+                f"({loss.low:.3f}-{loss.high:.3f}), accuracy {right.value:.3f} ({right.low:.3f}-{right.high:.3f})"
             )
     print(json.dumps({"points": points, "versions": versions("personatune")}))
 

@@ -1,8 +1,8 @@
 """Files of preference pairs, one JSON object a line: those of a run, and people's votes in the same form.
 
 A row is ``{"context": {"persona": {"traits": […]}, "history": [["partner", "…"]]}, "chosen": "…", "rejected": "…",
-"kind": "…", "origin": "…"}``. ``kind`` says why the rejected reply is worse ("vote" where people said so, "given" where it
-is left out), ``origin`` where both replies come from (file and row where it is left out).
+"kind": "…", "origin": "…"}``. ``kind`` says why the rejected reply is worse ("vote" where people said so, "given" where
+it is left out), ``origin`` where both replies come from (file and row where it is left out).
 """
 
 from __future__ import annotations
