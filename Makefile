@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint slow bench trl clean
+.PHONY: help install demo test lint slow bench trl flagship clean
 
 # The first interpreter that pyproject.toml allows; `make PYTHON=python3.12 ...` chooses another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
@@ -47,6 +47,15 @@ bench: $(STAMPS)/dev ## run every script in benchmarks/
 
 trl: $(STAMPS)/core ## make .venv-trl, the environment of the benchmarks against TRL (1.5 GB; they make it themselves too)
 	$(BIN)/python benchmarks/trl_peer/environment.py
+
+# Where Synthetic-Persona-Chat lies: a folder with its files, or the hub's name of it.
+DATA ?= google/Synthetic-Persona-Chat
+flagship: $(STAMPS)/core ## train the shipped model anew from DATA=path/to/synthetic-persona-chat; resumes
+	$(BIN)/personatune prepare --preset standard --name flagship --data "$(DATA)"
+	for stage in sft preferences dpo; do $(BIN)/personatune $$stage --run flagship; done
+	$(BIN)/personatune evaluate --run flagship --model base --model sft --model dpo --on probes --out runs/flagship/probes
+	$(BIN)/personatune export --run flagship --model dpo --rank 16 --half \
+		--evaluation runs/flagship/probes/evaluation.json --to src/personatune/pipeline/flagship_weights
 
 clean: ## remove .venv and caches; runs/ stays, it holds your results
 	rm -rf .venv .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

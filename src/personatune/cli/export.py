@@ -16,11 +16,14 @@ app = typer.Typer()
 def export(
     to: Annotated[Path, typer.Option(help="The folder to write.")],
     run: RunName = "demo",
-    stage: Annotated[Literal["sft", "ppo"], typer.Option(help="Which of its models.")] = "ppo",
+    model: Annotated[str, typer.Option(help="Which of its models: sft, ppo, dpo or a variant's name.")] = "ppo",
     form: Annotated[
         Literal["adapter", "merged"], typer.Option("--format", help="A PEFT adapter, or one plain model.")
     ] = "adapter",
     rank: Annotated[int | None, typer.Option(min=1, help="Of the adapter, at most: the nearest update of it.")] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="An evaluation.json of `personatune evaluate`: its tables go into the card.")
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="16 bits a weight.")] = False,
     runs: Runs = RUNS,
 ) -> None:
@@ -31,4 +34,4 @@ def export(
     set_up_libraries()
     from personatune.pipeline.export import export as write
 
-    typer.echo(f"{to}: {write(opened, stage, to, form, rank=rank, half=half)}")
+    typer.echo(f"{to}: {write(opened, model, to, form, rank=rank, half=half, evaluation=evaluation)}")

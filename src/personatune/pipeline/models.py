@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from personatune.config import Config
@@ -40,13 +41,23 @@ def load_model(run: Run, name: str) -> PreTrainedModel:
     Raises:
         UserError: the stage that makes it isn't done, or there is no such variant.
     """
-    if name not in get_args(ModelName):
-        _require_variant(run, name)
-    base = load_base(run.config)
     if name == "base":
-        return base
-    run.require("chat" if name == "ppo" else name, name)
-    return load_adapter(base, run.directory / name / "adapter").merge_and_unload().eval()
+        return load_base(run.config)
+    adapter = adapter_folder(run, name)
+    return load_adapter(load_base(run.config), adapter).merge_and_unload().eval()
+
+
+def adapter_folder(run: Run, name: str) -> Path:
+    """Return where the adapter of a run's model lies, on the untouched base.
+
+    Raises:
+        UserError: the stage that makes it isn't done, or there is no such variant.
+    """
+    if name in get_args(ModelName) and name != "base":
+        run.require("chat" if name == "ppo" else name, name)
+    else:
+        _require_variant(run, name)
+    return run.directory / name / "adapter"
 
 
 def trained_models(run: Run) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from personatune.report import sections
+from personatune.report.evaluation_tables import evaluation_facts, evaluation_tables
 from personatune.report.markdown import plain, samples_parts, table_parts
 
 _LIMITS = """- It speaks English only, in the short replies of persona chats, and knows what a model of its size knows.
@@ -18,14 +19,26 @@ _LIMITS = """- It speaks English only, in the short replies of persona chats, an
 - The figures are of held-out personas under one decoding; other personas, settings and judges give others."""
 
 
-def model_card(report: Mapping[str, Any], stage: str, *, base: str, base_licence: str, note: str = "") -> str:
+_METHODS = {"sft": "", "ppo": ", then a reward model and PPO", "dpo": ", then DPO on preference pairs"}
+
+
+def model_card(
+    report: Mapping[str, Any],
+    model: str,
+    *,
+    base: str,
+    base_licence: str,
+    note: str = "",
+    evaluation: Mapping[str, Any] | None = None,
+) -> str:
     """Return the card in Markdown with the YAML head of the hub.
 
     Args:
         report: what `report.build.collect_report` returns; its tables stand in the card as they are.
-        stage: "sft" or "ppo".
+        model: its name in the run: "sft", "ppo", "dpo" or a variant's.
         base: hub id of the base model; ``base_licence`` its licence.
         note: what was done to the weights on the way (rank, precision).
+        evaluation: what `personatune evaluate` wrote; its tables stand in the card instead of the run's own.
     """
     source = report["data"]["source"] if report["data"] else {}
     head = {
@@ -36,7 +49,7 @@ def model_card(report: Mapping[str, Any], stage: str, *, base: str, base_licence
         "license": base_licence,
         "tags": ["persona", "lora", "dialogue", "personatune"],
     }
-    method = "supervised fine-tuning with LoRA" + (", a reward model and PPO" if stage == "ppo" else "")
+    method = f"supervised fine-tuning with LoRA{_METHODS.get(model, f', then {plain(model)}')}"
     made = [
         f"- Base: {base} ({base_licence})",
         f"- Data: {plain(source.get('description', 'unknown'))}",
@@ -50,10 +63,18 @@ def model_card(report: Mapping[str, Any], stage: str, *, base: str, base_licence
         "Give it a persona of a few sentences in the first person and it answers as that person.",
         "## How it was made",
         "\n".join(made),
-        *table_parts(sections.models_table(report)),
-        *(table_parts(sections.reward_table(report)) if stage == "ppo" else ()),
-        *samples_parts(report),
+        *_figures(report, model, evaluation),
         "## Limits",
         _LIMITS.format(max_length=report["settings"]["model"]["max_length"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _figures(report: Mapping[str, Any], model: str, evaluation: Mapping[str, Any] | None) -> list[str]:
+    if evaluation is not None:
+        tables = [part for table in evaluation_tables(evaluation) if table.rows for part in table_parts(table)]
+        return [*tables, "\n".join(f"- {plain(fact)}" for fact in evaluation_facts(evaluation))]
+    parts = table_parts(sections.models_table(report))
+    if model == "ppo":
+        parts += table_parts(sections.reward_table(report))
+    return parts + samples_parts(report)
