@@ -1,8 +1,8 @@
 """A script for `accelerate launch` (or plain Python): trains tiny models and writes what each process came to.
 
 ``python train_together.py FOLDER [sft] [reward] [dpo] [ppo] [stop]``; process r writes ``FOLDER/process-r.json``
-(curves, and the share of the frozen layers' weights that it holds) and ``FOLDER/process-r.safetensors`` (what was trained). With
-"stop", SIGINT reaches the last process alone after its second step.
+(curves, and the share of the frozen layers' weights that it holds) and ``FOLDER/process-r.safetensors`` (what was
+trained). With "stop", SIGINT reaches the last process alone after its second step.
 """
 
 from __future__ import annotations

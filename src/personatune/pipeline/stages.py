@@ -185,7 +185,7 @@ def ppo(stage: Stage) -> dict[str, Any]:
         stage.folder,
         judge=_probe_judge(stage, split, prompts),
         seed=config.seed,
-        budget=stage.variant and stage.variant.budget(),
+        budget=stage.variant.budget() if stage.variant else None,
         open_tracker=stage.tracker,
         progress=stage.progress,
         meter=stage.meter,
