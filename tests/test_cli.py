@@ -54,6 +54,7 @@ def test_help_names_every_stage_and_group() -> None:
         "data inspect",
         "engagement fit",
         "judge train",
+        "preferences inspect",
         "probes check",
         "probes show",
     ],
@@ -76,6 +77,7 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
         (["judge", "pairs", "nothing.tsv"], "nothing.tsv: can't be read"),
         (["rank", "nothing.txt", "--model", "tfidf"], "nothing.txt"),
         (["evaluate", "--model", "base", "--on", "convai"], "convai"),
+        (["preferences", "inspect", "nothing"], "nothing: neither a file of preference pairs nor a run under runs"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(words: list[str], message: str, tmp_path: Path) -> None:

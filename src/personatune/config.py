@@ -90,6 +90,8 @@ class PreferencesConfig(Section):
     max_history_turns: Positive = 3
     samples_per_context: Positive = 2
     max_new_tokens: Positive = 28
+    length_tolerance: Share = 0.2  # of the chosen reply's words that the rejected one may differ by; 3 words always
+    mirrors: bool = True  # a pair is followed by the same replies in the context where the other one is right
 
 
 class BranchConfig(Section):
@@ -101,11 +103,63 @@ class BranchConfig(Section):
     trunk_memory_gb: Annotated[float, Field(ge=0)] = 2.0  # of the shared layers' output; more goes to disk
 
 
+class RewardTargets(Section):
+    """What a reward model must reach on held-out personas before PPO trusts it (see ``ppo.on_untrusted_reward``)."""
+
+    accuracy: Share = 0.80  # of ranking all held-out pairs
+    kind_accuracy: Share = 0.65  # of ranking the pairs of each kind
+    length_correlation: Share = 0.2  # of score and words, either way
+    persona_sensitivity: Share = 0.85  # replies whose score falls under another persona
+
+
 class RewardConfig(Section):
     learning_rate: Rate = 5e-4
     epochs: Positive = 2
     batch_size: Positive = 8  # pairs
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    length_control: Literal["residual", "none"] = "residual"  # take out of scores what length alone adds
+    targets: RewardTargets = RewardTargets()
+
+
+Action = Literal["off", "warn", "cool", "stop"]  # cool: learning rates halved, KL weight doubled, once; then stop
+
+
+class LengthAlarm(Section):
+    """Sounds when the mean reply has less or more tokens than these times the reference's."""
+
+    action: Action = "cool"
+    low: Annotated[float, Field(ge=0)] = 0.5
+    high: Annotated[float, Field(gt=0)] = 2.0
+
+
+class RiseAlarm(Section):
+    """Sounds when a share is this much above the reference's."""
+
+    action: Action = "cool"
+    rise: Share
+
+
+class EntropyAlarm(Section):
+    """Sounds when the entropy of the next token is below this share of the reference's."""
+
+    action: Action = "cool"
+    floor: Share = 0.5
+
+
+class DivergenceAlarm(Section):
+    """Sounds when the judge's figure is this much below its first one while the learned reward rose."""
+
+    action: Action = "cool"
+    fall: Share = 0.05
+
+
+class AlarmsConfig(Section):
+    window: Positive = 3  # updates that are averaged, so that one odd batch is no alarm
+    length: LengthAlarm = LengthAlarm()
+    repetition: RiseAlarm = RiseAlarm(rise=0.15)  # of a reply's word triples that the speaker said before
+    copying: RiseAlarm = RiseAlarm(rise=0.2)  # of replies that copy a persona sentence
+    entropy: EntropyAlarm = EntropyAlarm()
+    divergence: DivergenceAlarm = DivergenceAlarm()
 
 
 class DPOConfig(Section):
@@ -128,6 +182,7 @@ class DPOConfig(Section):
 
 class PPOConfig(Section):
     advantages: Literal["gae", "rloo", "grpo"] = "gae"  # gae is PPO; the others train no critic (docs/methods.md)
+    on_untrusted_reward: Literal["refuse", "warn"] = "refuse"  # where the reward model misses its ``reward.targets``
     updates: Positive = 20
     prompts_per_update: Positive = 8
     replies_per_prompt: Positive = 2
@@ -145,9 +200,14 @@ class PPOConfig(Section):
     kl_horizon: Positive = 200  # replies over which the controller corrects a full error
     kl_budget: Annotated[float, Field(gt=0)] = 8.0  # nats a reply; above it the run stops
     truncation_penalty: Annotated[float, Field(ge=0)] = 1.0  # taken from the reward of a reply without an end
+    reward_terms: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}  # name or module:function -> weight
+    turns_per_episode: Positive = 1  # replies of one conversation, the partner's lines given; 1: single replies
+    turn_credit: Literal["own", "discounted"] = "own"  # what a reply is paid for: its own score, or later ones' too
+    turn_discount: Share = 0.5  # of the next reply's return, with turn_credit discounted
     max_new_tokens: Positive = 28
     judge_every: Positive = 5  # updates between looks of the independent judge
     judge_personas: Positive = 8
+    alarms: AlarmsConfig = AlarmsConfig()
 
 
 class EvaluationConfig(Section):

@@ -44,6 +44,7 @@ def _of(report: PreferenceReport, kind: str) -> list[PreferencePair]:
 def test_kinds_are_balanced_and_a_missing_model_is_told(report: PreferenceReport) -> None:
     assert report.counts == {"persona_swap": 50, "contradiction": 50, "generic": 50, "off_topic": 50}
     assert Counter(pair.kind for pair in report.pairs) == report.counts
+    assert set(report.mirrors) == {"persona_swap", "contradiction", "off_topic"}
     assert list(report.unfilled) == ["model_sample"]
     assert "no model" in report.unfilled["model_sample"]
 
@@ -52,7 +53,7 @@ def test_kinds_are_balanced_and_a_missing_model_is_told(report: PreferenceReport
 def test_length_tells_nothing(report: PreferenceReport) -> None:
     for pair in report.pairs:
         chosen, rejected = len(words(pair.chosen)), len(words(pair.rejected))
-        assert abs(rejected - chosen) <= max(3, 0.3 * chosen), pair
+        assert abs(rejected - chosen) <= max(3, 0.2 * chosen), pair
     assert all(abs(difference) < 0.5 for difference in report.length_difference.values())
 
 
@@ -178,7 +179,7 @@ def test_a_persona_swap_answers_the_same_question_for_someone_else() -> None:
         _talk("d2/A", others, "Do you have any pets?", "Yes, I have one parrot."),
         _talk("d3/A", others, "What do you do for work?", "I am a busy lawyer."),
     ]
-    config = PreferencesConfig(kinds={"persona_swap": 1})
+    config = PreferencesConfig(kinds={"persona_swap": 1}, mirrors=False)
     pairs = PreferenceGenerator(talks, config, seed=0).generate(2).pairs
     assert {(pair.chosen, pair.rejected) for pair in pairs} == {
         ("Yes, I have two dogs.", "Yes, I have one parrot."),

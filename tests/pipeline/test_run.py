@@ -357,6 +357,42 @@ def test_without_validation_personas_to_ask_ppo_says_what_is_missing(done: Comma
     assert "none of 0 validation perspectives has three traits that a probe question fits" in err
 
 
+def test_ppo_refuses_a_reward_model_that_fails_its_own_report_and_names_every_check(done: CommandLine) -> None:
+    run = done.folder / "tiny"
+    settings = (run / "config.yaml").read_text(encoding="utf-8")
+    assert "on_untrusted_reward: warn" in settings  # as the preset quick has it
+    (run / "config.yaml").write_text(settings.replace("on_untrusted_reward: warn", "on_untrusted_reward: refuse"))
+    report = read(run / "reward" / "report.json")
+    report["accuracy"]["all"]["value"], report["length_correlation"] = 0.7, -0.4
+    report["persona_sensitivity"]["value"] = 0.9
+    (run / "reward" / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    Run.open(done.folder, "tiny").forget("ppo")
+    code, _, err = done.stage("ppo")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the reward model fails its own report: accuracy 70 % (target ≥ 80 %" in err
+    assert "|correlation of score and length| 0.40 (target ≤ 0.20" in err
+    assert "persona sensitivity" not in err
+    assert "--despite-reward" in err
+    assert "ppo" not in manifest(done.folder)
+    code, _, err = done.stage("ppo", "--despite-reward")
+    assert (code, err) == (0, "")
+    missed = read(run / "ppo" / "summary.json")["untrusted_reward"]
+    assert missed[0].startswith("accuracy 70 % (target ≥ 80 %")
+    assert len(missed) >= 2
+
+
+def test_the_report_of_a_run_tells_which_checks_of_the_reward_model_failed(finished: Path) -> None:
+    report = read(finished / "tiny" / "report" / "report.json")
+    [goal] = [goal for goal in report["goals"] if goal["name"] == "Reward model passes the checks of its own report"]
+    failed = [check["name"] for check in report["reward"]["checks"] if not check["met"]]
+    assert failed  # twelve random pairs teach a random model nothing
+    assert goal["met"] is False
+    assert goal["why"] == f"missed: {', '.join(failed)}"
+    assert len(report["ppo"]["untrusted_reward"]) == len(failed)
+    page = (finished / "tiny" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| missed |" in page
+
+
 def test_settings_may_change_until_the_first_stage_is_done(tmp_path: Path) -> None:
     from personatune.config import load_config
     from personatune.errors import UserError

@@ -74,7 +74,11 @@ def write_tiny_run(run: Path) -> None:
     write(run / "sft/summary.json", {"stopped": "all steps done", "trainable_parameters": 4884480})
     accuracy = {"all": figure(0.71, 0.62, 0.79, 100), "persona_swap": figure(0.9, 0.7, 1.0, 20)}
     reward = {"accuracy": accuracy, "length_correlation": 0.04, "persona_sensitivity": figure(0.8, 0.7, 0.88, 100)}
-    write(run / "reward/report.json", reward)
+    checks = [
+        {"name": "accuracy", "comparison": "≥", "target": 0.8, "value": 0.71, "n": 100, "met": False},
+        {"name": "persona sensitivity", "comparison": "≥", "target": 0.75, "value": 0.8, "n": 100, "met": True},
+    ]
+    write(run / "reward/report.json", {**reward, "checks": checks})
     write(run / "reward/metrics.csv", curve({"loss": [(1, 0.7)]}))
     learning = {"kl": [(1, 0.0), (2, 1.5)], "score": [(1, -0.25), (2, 0.75)], "judge": [(0, 0.5), (2, 0.625)]}
     write(run / "ppo/metrics.csv", curve(learning))

@@ -52,9 +52,18 @@ def test_every_goal_is_judged_by_its_true_figure(run_dir: Path) -> None:
         "Time saved against full fine-tuning": (0.6, 0.5, False),
         "Held-out loss after SFT below the untouched model's": (2.75, 1.75, True),
         "Reward model ranks held-out pairs better than chance": (0.5, 0.71, True),
+        "Reward model passes the checks of its own report": (1.0, 0.5, False),
         "KL of PPO inside its budget": (8.0, 2.25, True),
         "Engagement after PPO not below SFT's interval": (0.48, 0.49, True),
     }
+
+
+def test_the_reward_models_figures_stand_beside_their_targets(paths: ReportPaths) -> None:
+    page = paths.markdown.read_text(encoding="utf-8")
+    assert "| ranked right, all | 71.0 % (62.0–79.0) | ≥ 80.0 % | missed | 100 |" in page
+    assert "| persona sensitivity | 80.0 % (70.0–88.0) | ≥ 75.0 % | met | 100 |" in page
+    assert "| length correlation | 0.0400 | – | – | – |" in page
+    assert "missed: accuracy" in page
 
 
 def test_the_models_keep_value_interval_and_n(run_dir: Path) -> None:
@@ -169,7 +178,7 @@ def test_an_empty_run_says_for_every_part_why_it_was_not_measured(run_dir: Path)
     page = text_of(paths.html.read_text(encoding="utf-8"))
     assert "not measured: the stage evaluate has left no evaluate/ppo.json" in page
     assert "not measured: the run has no ledger costs.jsonl" in page
-    assert "0 of 7 goals met" in page
+    assert "0 of 8 goals met" in page
     assert "not measured: the stage compare has left no compare/comparison.json" in " ".join(
         re.sub(r"[│┃]", " ", summary_of(report)).split()
     )

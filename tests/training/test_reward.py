@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import random
 import signal
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from personatune.config import BranchConfig, RewardConfig
+from personatune.config import BranchConfig, RewardConfig, RewardTargets
 from personatune.dialogue import Context, Persona, PreferencePair, Turn
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel
-from personatune.training.reward import RewardModel, RewardModelTrainer, calibration_error, report, swap_personas
+from personatune.training.reward import RewardModel, RewardModelTrainer
+from personatune.training.reward_report import calibration_error, checks, report, swap_personas
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -233,3 +236,71 @@ def test_one_persona_alone_cant_be_swapped() -> None:
     contexts = [pair("generic", "a", "b").context] * 3
     with pytest.raises(UserError, match="at least two different personas"):
         swap_personas(contexts)
+
+
+def test_what_length_alone_adds_is_taken_out_of_the_scores(tiny: TinyModels) -> None:
+    reward = model(tiny)
+    tokens = torch.tensor([3, 5, 8, 12, 20, 4])
+    quality = torch.tensor([0.5, -0.5, 0.5, -0.5, 0.5, -0.5])
+    reward.take_out_length(tokens, quality + 0.3 * tokens)
+    left = quality + 0.3 * tokens - reward.length_slope * (tokens - reward.length_mean)
+    assert float(torch.corrcoef(torch.stack([tokens.double(), left.double()]))[0, 1]) == pytest.approx(0, abs=1e-6)
+    reward.take_out_length(torch.tensor([7, 7]), torch.tensor([1.0, 2.0]))
+    assert reward.length_slope == 0.0  # one length says nothing
+
+
+def test_a_model_that_learnt_to_like_length_scores_without_it_after_training(
+    tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path
+) -> None:
+    pairs = [
+        PreferencePair(context, "I like that very much and I do it all day long.", "I do.", "generic", "made")
+        for context in dialogues.contexts(16, seed=1)
+    ]
+    margins = {}
+    for control in ("none", "residual"):
+        reward = model(tiny)
+        config = SETTINGS.model_copy(update={"length_control": control})
+        RewardModelTrainer(reward, config, tmp_path / control).train(pairs)
+        contexts = [pair.context for pair in pairs]
+        better = reward.score(contexts, [pair.chosen for pair in pairs])
+        worse = reward.score(contexts, [pair.rejected for pair in pairs])
+        margins[control] = statistics.fmean(map(operator.sub, better, worse))
+    assert margins["none"] > 0.5
+    assert margins["residual"] == pytest.approx(0, abs=1e-3)  # all there was to learn was length
+
+
+def test_the_length_slope_is_saved_with_the_model_and_found_again_after_a_resume(
+    tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path
+) -> None:
+    figures = trained(tiny, dialogues, tmp_path)
+    assert figures["length_slope"] != 0.0
+    loaded = model(tiny, seed=8)
+    loaded.load(tmp_path / "branch", figures)
+    assert (loaded.length_slope, loaded.length_mean) == (figures["length_slope"], figures["length_mean"])
+    resumed = model(tiny)
+    RewardModelTrainer(resumed, SETTINGS, tmp_path).train(loves_dogs(dialogues, 10, seed=1))  # all steps are done
+    assert resumed.length_slope == pytest.approx(figures["length_slope"], rel=1e-5)
+
+
+def figures_of(everything: float, generic: float, length: float, sensitivity: float) -> dict[str, Any]:
+    def share(value: float) -> dict[str, float]:
+        return {"value": value, "low": value, "high": value, "n": 40}
+
+    return {
+        "n": 40,
+        "accuracy": {"all": share(everything), "generic": share(generic)},
+        "length_correlation": length,
+        "persona_sensitivity": share(sensitivity),
+    }
+
+
+def test_every_target_is_a_check_and_a_figure_on_the_target_meets_it() -> None:
+    assert all(check.met for check in checks(figures_of(0.8, 0.65, -0.2, 0.85), RewardTargets()))
+    missed = [check for check in checks(figures_of(0.79, 0.6, -0.33, 0.67), RewardTargets()) if not check.met]
+    assert [str(check) for check in missed] == [
+        "accuracy 79 % (target ≥ 80 %, n = 40)",
+        "accuracy of generic 60 % (target ≥ 65 %, n = 40)",
+        "|correlation of score and length| 0.33 (target ≤ 0.20, n = 80)",
+        "persona sensitivity 67 % (target ≥ 85 %, n = 40)",
+    ]
+    assert len(checks(figures_of(0.0, 0.0, 0.0, 0.0), RewardTargets(accuracy=0))) == 4

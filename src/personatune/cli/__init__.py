@@ -18,6 +18,7 @@ from personatune.cli import (
     estimate,
     evaluate,
     judge,
+    preferences,
     probes,
     rank,
     stages,
@@ -36,6 +37,7 @@ for commands in (stages, compare_methods, estimate, evaluate, chat, rank, doctor
 app.add_typer(data.app, name="data")
 app.add_typer(engagement.app, name="engagement")
 app.add_typer(judge.app, name="judge")
+app.add_typer(preferences.app, name="preferences")
 app.add_typer(probes.app, name="probes")
 
 
@@ -58,6 +60,8 @@ def _together() -> None:
     """Check that the command is one for several processes; all but the main one fall silent."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     known = {info.name or getattr(info.callback, "__name__", "") for info in stages.app.registered_commands}
+    if "inspect" not in sys.argv:  # the stage is a group, for its subcommand
+        known.add("preferences")
     if command not in known:
         mistake = ToldElsewhereError if process_number() else UserError
         raise mistake(f"{command or 'help'}: a command for one process; run it without accelerate launch")

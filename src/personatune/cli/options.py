@@ -24,6 +24,9 @@ Redo = Annotated[bool, typer.Option("--redo", help="Start over, with all stages 
 DespiteMemory = Annotated[
     bool, typer.Option("--despite-memory", help="Go on although more memory will be needed than is free.")
 ]
+DespiteReward = Annotated[
+    bool, typer.Option("--despite-reward", help="Start PPO although the reward model fails its own report.")
+]
 
 RUNS = Path("runs")
 

@@ -11,6 +11,7 @@ from personatune.cli.options import (
     RUNS,
     Data,
     DespiteMemory,
+    DespiteReward,
     Model,
     Name,
     Preset,
@@ -39,11 +40,12 @@ def run(
     settings: Settings = None,
     runs: Runs = RUNS,
     despite_memory: DespiteMemory = False,
+    despite_reward: DespiteReward = False,
 ) -> None:
     """Run every stage: prepare, train, align, judge, compare, report. Resumes where it stopped."""
     from personatune.pipeline.run import STAGES
 
-    ran = _conduct(_begin(preset, name, data, model, settings, runs), STAGES, despite_memory)
+    ran = _conduct(_begin(preset, name, data, model, settings, runs), STAGES, despite_memory, despite_reward)
     _summary(runs, name, already_done=not ran)
 
 
@@ -70,14 +72,6 @@ def baseline(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False) -> N
 def sft(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False) -> None:
     """Fine-tune with LoRA or QLoRA on the training dialogues."""
     run_stage("sft", name, runs, redo, despite_memory)
-
-
-@app.command()
-def preferences(
-    name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False
-) -> None:
-    """Make preference pairs and the prompts for PPO."""
-    run_stage("preferences", name, runs, redo, despite_memory)
 
 
 @app.command()
@@ -130,9 +124,15 @@ def dpo(
 
 
 @app.command()
-def ppo(name: RunName = "demo", runs: Runs = RUNS, redo: Redo = False, despite_memory: DespiteMemory = False) -> None:
-    """Optimise the policy against the reward model."""
-    run_stage("ppo", name, runs, redo, despite_memory)
+def ppo(
+    name: RunName = "demo",
+    runs: Runs = RUNS,
+    redo: Redo = False,
+    despite_memory: DespiteMemory = False,
+    despite_reward: DespiteReward = False,
+) -> None:
+    """Optimise the policy against the reward model, if that passes its own report."""
+    run_stage("ppo", name, runs, redo, despite_memory, despite_reward)
 
 
 @app.command()
@@ -167,7 +167,9 @@ def _config(preset: str, data: str | None, model: str | None, settings: list[str
     return config
 
 
-def run_stage(stage: str, name: str, runs: Path, redo: bool, despite_memory: bool = False) -> None:
+def run_stage(
+    stage: str, name: str, runs: Path, redo: bool, despite_memory: bool = False, despite_reward: bool = False
+) -> None:
     from personatune.pipeline.run import Run
 
     def reopen() -> Run:
@@ -177,17 +179,17 @@ def run_stage(stage: str, name: str, runs: Path, redo: bool, despite_memory: boo
         return opened
 
     opened = by_main_process(reopen)
-    if not _conduct(opened, [stage], despite_memory):
+    if not _conduct(opened, [stage], despite_memory, despite_reward):
         typer.echo(f"{stage} of run {name} is done already; --redo starts it over")
 
 
-def _conduct(opened: Run, stages: Any, despite_memory: bool = False) -> list[str]:
+def _conduct(opened: Run, stages: Any, despite_memory: bool = False, despite_reward: bool = False) -> list[str]:
     set_up_libraries()
     from personatune.pipeline.conduct import run_stages
     from personatune.terminal_progress import RichProgress
 
     with told_interrupts():
-        return run_stages(opened, stages, RichProgress(), despite_memory=despite_memory)
+        return run_stages(opened, stages, RichProgress(), despite_memory=despite_memory, despite_reward=despite_reward)
 
 
 def _summary(runs: Path, name: str, *, already_done: bool) -> None:

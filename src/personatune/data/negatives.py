@@ -125,8 +125,9 @@ class NegativePool:
     shorter candidates come first.
     """
 
-    def __init__(self, replies: Sequence[Reply], rng: random.Random) -> None:
+    def __init__(self, replies: Sequence[Reply], rng: random.Random, tolerance: float = 0.2) -> None:
         self.replies = replies
+        self.tolerance = tolerance
         self.balance: Counter[str] = Counter()
         self._rng = rng
         self._used: Counter[str] = Counter()
@@ -147,7 +148,10 @@ class NegativePool:
     def off_topic(self, gold: Reply) -> Reply | None:
         """Return a reply of another dialogue that shares no content word with the last line or the persona."""
         taboo = gold.persona | gold.asked | gold.told
-        drawn = self._rng.sample(self.replies, min(400, len(self.replies)))
+        # Every second time one that tells of its own speaker's persona: only such a reply can be the better one of a
+        # mirror (`data.mirrors`).
+        source = self._persona_replies if self._rng.random() < 0.5 else self.replies
+        drawn = self._rng.sample(source, min(400, len(source)))
         fitting = [
             candidate
             for candidate in drawn
@@ -163,9 +167,13 @@ class NegativePool:
         """Return the length that would bring a kind back into balance, at most two words from ``length``."""
         return max(1, length - max(-2, min(2, self.balance[kind])))
 
+    def alike(self, length: int, gold: Reply) -> bool:
+        """Say whether a reply of ``length`` words may stand against the gold one."""
+        return of_like_length(length, gold.length, self.tolerance)
+
     def _take(self, kind: str, gold: Reply, fitting: Sequence[Reply]) -> Reply | None:
         wanted = self.wanted_length(kind, gold.length)
-        fresh = [one for one in fitting if self._used[one.origin] < _REUSE and of_like_length(one.length, gold.length)]
+        fresh = [one for one in fitting if self._used[one.origin] < _REUSE and self.alike(one.length, gold)]
         if not fresh:
             return None
         # Whether a reply asks back must not tell the kinds apart either.
@@ -193,9 +201,9 @@ class NegativePool:
         return lambda gold: (lines @ vectorizer.transform([gold.line]).T).toarray().ravel()
 
 
-def of_like_length(length: int, gold: int) -> bool:
-    """Say whether two lengths in words differ by no more than three words or 30 %."""
-    return abs(length - gold) <= max(3, 0.3 * gold)
+def of_like_length(length: int, gold: int, tolerance: float = 0.2) -> bool:
+    """Say whether a length in words differs from the good reply's by no more than three words or that share of it."""
+    return abs(length - gold) <= max(3, tolerance * gold)
 
 
 def ends_asking(text: str) -> bool:

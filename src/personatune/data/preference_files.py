@@ -1,61 +1,123 @@
-"""Preference pairs from a file: what the stage preferences writes, and files made elsewhere in its form."""
+"""Files of preference pairs, one JSON object a line: those of a run, and people's votes in the same form.
+
+A row is ``{"context": {"persona": {"traits": […]}, "history": [["partner", "…"]]}, "chosen": "…", "rejected": "…",
+"kind": "…", "origin": "…"}``. ``kind`` says why the rejected reply is worse ("vote" where people said so), ``origin``
+where both replies come from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personatune.data.negatives import of_like_length
+from personatune.data.preferences import MIRROR
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
-from personatune.storage import read_jsonl
+from personatune.words import words
 
+_TEXTS = ("chosen", "rejected", "kind", "origin")
 _FORM = (
-    '{"context": {"persona": {"traits": ["…"]}, "history": [["partner", "…"]]}, "chosen": "…", "rejected": "…", '
-    '"kind": "…"}'
+    '{"context": {"persona": {"traits": […]}, "history": [["partner", "…"]]}, "chosen", "rejected", "kind", "origin"}'
 )
 
 
 def read_preference_file(file: Path) -> list[PreferencePair]:
-    """Read one pair a line; ``kind`` ("given" without one) and ``origin`` (file and row) may be left out.
+    """Read pairs, each row checked.
 
     Raises:
-        UserError: no such file, nothing in it, or a row that is no pair (names the row and what is wrong).
+        UserError: no such file, no row in it, or a row that is no pair (names the row, what it has and what it needs).
     """
-    pairs = [_pair(row, f"{file}, row {number}") for number, row in enumerate(read_jsonl(file), start=1)]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{file}: can't be read ({error}); expected preference pairs, one JSON object a line"
+        ) from error
+    pairs = [_read_row(line, f"{file}, row {number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not pairs:
-        raise UserError(f"{file}: the file is empty; expected lines {_FORM}")
+        raise UserError(f"{file}: no pair in it; expected one JSON object a line: {_FORM}")
     return pairs
 
 
-def _pair(row: Mapping[str, Any], place: str) -> PreferencePair:
-    chosen, rejected = (_text(row, name, place) for name in ("chosen", "rejected"))
-    if chosen == rejected:
-        raise UserError(f"{place}: chosen and rejected are the same ({chosen[:40]!r}); leave the pair out")
-    context = row.get("context")
-    persona = context.get("persona") if isinstance(context, Mapping) else None
+def describe_pairs(pairs: Sequence[PreferencePair], tolerance: float = 0.2) -> dict[str, dict[str, Any]]:
+    """Return by kind, and for all of them, what a reward model could learn from form alone.
+
+    Returns:
+        Kind ("all" last) to ``pairs``, ``share`` of all, ``mirrors`` (pairs marked as mirrored ones), ``personas``
+        (distinct), ``repeated`` (pairs whose context and two replies stood before), ``words_chosen`` and
+        ``words_rejected`` (means), ``difference`` (mean words of rejected minus chosen), ``distance`` (mean without
+        sign), ``longer`` and ``shorter`` (shares of pairs whose rejected reply is that) and ``matched`` (share within
+        ``tolerance`` of the chosen reply's words, or three).
+    """
+    groups: dict[str, list[PreferencePair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.kind].append(pair)
+    ordered = dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
+    return {kind: _describe(group, len(pairs), tolerance) for kind, group in {**ordered, "all": list(pairs)}.items()}
+
+
+def _describe(pairs: Sequence[PreferencePair], total: int, tolerance: float) -> dict[str, Any]:
+    chosen = [len(words(pair.chosen)) for pair in pairs]
+    rejected = [len(words(pair.rejected)) for pair in pairs]
+    differences = [worse - better for better, worse in zip(chosen, rejected, strict=True)]
+    seen = Counter((pair.context, frozenset((pair.chosen, pair.rejected))) for pair in pairs)
+    count = len(pairs)
+    return {
+        "pairs": count,
+        "share": count / total,
+        "mirrors": sum(pair.origin.startswith(MIRROR) for pair in pairs),
+        "personas": len({frozenset(pair.context.persona.traits) for pair in pairs}),
+        "repeated": count - len(seen),
+        "words_chosen": sum(chosen) / count,
+        "words_rejected": sum(rejected) / count,
+        "difference": sum(differences) / count,
+        "distance": sum(map(abs, differences)) / count,
+        "longer": sum(difference > 0 for difference in differences) / count,
+        "shorter": sum(difference < 0 for difference in differences) / count,
+        "matched": sum(of_like_length(*lengths, tolerance) for lengths in zip(rejected, chosen, strict=True)) / count,
+    }
+
+
+def _read_row(line: str, place: str) -> PreferencePair:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{place}: not valid JSON ({error}); expected {_FORM}") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: found {type(row).__name__}, expected {_FORM}")
+    for key in _TEXTS:
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise UserError(f"{place}: {key} is {row.get(key)!r}, expected text; a pair is {_FORM}")
+    if row["chosen"] == row["rejected"]:
+        raise UserError(f"{place}: chosen and rejected are the same reply ({row['chosen'][:40]!r}); leave the row out")
+    problem = _context_problem(row.get("context"))
+    if problem:
+        raise UserError(f"{place}: {problem}; a pair is {_FORM}")
+    return PreferencePair.from_json(row)
+
+
+def _context_problem(context: Any) -> str:
+    """Return what is wrong with a row's context, or an empty text."""
+    if not isinstance(context, Mapping):
+        return f"context is {context!r}, expected an object"
+    persona, history = context.get("persona"), context.get("history")
     traits = persona.get("traits") if isinstance(persona, Mapping) else None
-    if not isinstance(context, Mapping) or not isinstance(traits, list):
-        raise UserError(f"{place}: found no context with a persona's traits; expected {_FORM}")
-    if not traits or not all(isinstance(trait, str) and trait.strip() for trait in traits):
-        raise UserError(f"{place}: found traits {str(traits)[:60]}, expected a list of sentences")
-    _check_history(context.get("history"), place)
-    kind, origin = row.get("kind", "given"), row.get("origin", place)
-    return PreferencePair.from_json({**row, "kind": str(kind), "origin": str(origin)})
+    if not isinstance(traits, list) or not traits or not all(isinstance(trait, str) for trait in traits):
+        return f"context.persona.traits is {traits!r}, expected a list of sentences"
+    if not isinstance(history, list) or not history:
+        return f"context.history is {history!r}, expected turns"
+    wrong = next((turn for turn in history if not _is_turn(turn)), None)
+    if wrong is not None:
+        return f'context.history holds {wrong!r}, expected ["partner", "…"] or ["self", "…"]'
+    if history[-1][0] != "partner":
+        return "the last turn of context.history is the speaker's own, expected the partner's"
+    return ""
 
 
-def _text(row: Mapping[str, Any], name: str, place: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{place}: {name} is {value!r}, expected a reply; a row reads {_FORM}")
-    return value
-
-
-def _check_history(history: Any, place: str) -> None:
-    turns = history if isinstance(history, list) else []
-    for number, turn in enumerate(turns, start=1):
-        whole = isinstance(turn, list) and len(turn) == 2 and all(isinstance(part, str) for part in turn)
-        if not whole or turn[0] not in ("self", "partner"):
-            raise UserError(f'{place}: turn {number} is {str(turn)[:60]}, expected ["self" or "partner", text]')
-    if not turns or turns[-1][0] != "partner":
-        raise UserError(f"{place}: the history ends with no line of the partner's, so there is nothing to answer")
+def _is_turn(turn: Any) -> bool:
+    texts = isinstance(turn, list) and len(turn) == 2 and all(isinstance(part, str) for part in turn)
+    return texts and turn[0] in ("self", "partner")

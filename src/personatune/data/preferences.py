@@ -1,7 +1,8 @@
 """Preference pairs for the reward model, and prompts for PPO.
 
 The better reply is human and draws on the persona (or is the model's own best sample); the worse one is wrong in one
-known way. Pairs are balanced over the kinds, matched in length and form, and keep where both replies come from.
+known way. Pairs are balanced over the kinds, matched in length and form, and keep where both replies come from. Where
+there is a context in which the worse reply is the right one, the pair is followed by its mirror (`data.mirrors`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from personatune.config import PreferencesConfig
 from personatune.data.contradictions import EDIT_KINDS, agrees_in_polarity, contradict
 from personatune.data.generic_replies import generic_reply
+from personatune.data.mirrors import counterfactual, exchanged
 from personatune.data.negatives import (
     NegativePool,
     Reply,
@@ -29,6 +31,8 @@ from personatune.errors import UserError, did_you_mean
 from personatune.words import keyword_stems, words
 
 KINDS = ("persona_swap", "contradiction", "generic", "off_topic", "model_sample")
+MIRROR = "mirror | "
+"""What the origin of a mirrored pair begins with."""
 Sample = Callable[[Sequence[Context], int], list[list[str]]]
 """The model's own replies: for every context, ``n`` of them."""
 
@@ -42,6 +46,7 @@ class PreferenceReport:
         unfilled: why a kind has fewer pairs than wanted.
         length_difference: mean words of rejected minus chosen, by kind.
         edits: contradictions by kind of edit.
+        mirrors: pairs whose two replies also stand the other way round in another context, by kind.
     """
 
     pairs: list[PreferencePair]
@@ -50,6 +55,7 @@ class PreferenceReport:
     unfilled: dict[str, str]
     length_difference: dict[str, float]
     edits: dict[str, int]
+    mirrors: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the pairs, for the run's manifest."""
@@ -59,6 +65,7 @@ class PreferenceReport:
             "unfilled": self.unfilled,
             "length_difference": self.length_difference,
             "edits": self.edits,
+            "mirrors": self.mirrors,
         }
 
 
@@ -125,16 +132,16 @@ class PreferenceGenerator:
         wanted, unfilled = self._quotas(count)
         golds = list(self._golds)
         rng.shuffle(golds)
-        pool = NegativePool(self._replies, rng)
+        pool = NegativePool(self._replies, rng, self._config.length_tolerance)
         pairs: list[PreferencePair] = []
         edits: Counter[str] = Counter()
         spent: set[str] = set()
         makers: dict[str, Callable[[Sequence[Reply], int], Iterator[tuple[Reply, PreferencePair]]]] = {
-            "contradiction": lambda golds, quota: _contradictions(golds, quota, rng, edits),
-            "persona_swap": lambda golds, quota: _human_negatives(golds, "persona_swap", pool.persona_swap),
+            "contradiction": lambda golds, quota: self._contradictions(golds, quota, rng, edits, pool),
+            "persona_swap": lambda golds, quota: self._human_negatives(golds, "persona_swap", pool.persona_swap, pool),
             "model_sample": lambda golds, quota: self._model_samples(golds, quota, pool),
             "generic": lambda golds, quota: _generics(golds, rng, pool),
-            "off_topic": lambda golds, quota: _human_negatives(golds, "off_topic", pool.off_topic),
+            "off_topic": lambda golds, quota: self._human_negatives(golds, "off_topic", pool.off_topic, pool),
         }
         for kind, make in makers.items():  # the kinds hardest to fill choose their turns first
             quota = wanted.get(kind, 0)
@@ -159,6 +166,7 @@ class PreferenceGenerator:
             unfilled,
             {kind: _length_difference([pair for pair in pairs if pair.kind == kind]) for kind in wanted if found[kind]},
             dict(edits),
+            dict(Counter(pair.kind for pair in pairs if pair.origin.startswith(MIRROR))),
         )
 
     def _quotas(self, count: int) -> tuple[dict[str, int], dict[str, str]]:
@@ -188,46 +196,52 @@ class PreferenceGenerator:
                 if pair is not None:
                     yield gold, pair
 
+    def _contradictions(
+        self, golds: Sequence[Reply], quota: int, rng: random.Random, edits: Counter[str], pool: NegativePool
+    ) -> Iterator[tuple[Reply, PreferencePair]]:
+        # No kind of edit makes more than its share, so that "not" in a reply doesn't mean that it is the worse one;
+        # only when the turns are through do the frequent kinds fill up what the rare ones couldn't.
+        left = list(golds)
+        for limit in (quota / len(EDIT_KINDS), quota):
+            again = []
+            for gold in left:
+                rare_first = sorted(EDIT_KINDS, key=lambda kind: edits[kind])
+                kinds = [kind for kind in rare_first if edits[kind] < limit]
+                edit = next(
+                    (
+                        found
+                        for kind in kinds
+                        if (found := contradict(gold.text, gold.context.persona.traits, rng, (kind,)))
+                    ),
+                    None,
+                )
+                if edit is None or not pool.alike(len(words(edit.text)), gold):
+                    again.append(gold)
+                    continue
+                edits[edit.kind] += 1
+                origin = f"gold, edited ({edit.kind}: {edit.change}) | {gold.origin}"
+                yield gold, PreferencePair(gold.context, gold.text, edit.text, "contradiction", origin)
+                other = counterfactual(gold, edit) if self._config.mirrors else None
+                if other is not None:
+                    edits[edit.kind] += 1
+                    yield gold, PreferencePair(other, edit.text, gold.text, "contradiction", MIRROR + origin)
+            left = again
 
-def _contradictions(
-    golds: Sequence[Reply], quota: int, rng: random.Random, edits: Counter[str]
-) -> Iterator[tuple[Reply, PreferencePair]]:
-    # No kind of edit makes more than its share, so that "not" in a reply doesn't mean that it is the worse one; only
-    # when the turns are through do the frequent kinds fill up what the rare ones couldn't.
-    left = list(golds)
-    for limit in (quota / len(EDIT_KINDS), quota):
-        again = []
-        for gold in left:
-            rare_first = sorted(EDIT_KINDS, key=lambda kind: edits[kind])
-            kinds = [kind for kind in rare_first if edits[kind] < limit]
-            edit = next(
-                (
-                    found
-                    for kind in kinds
-                    if (found := contradict(gold.text, gold.context.persona.traits, rng, (kind,)))
-                ),
-                None,
-            )
-            if edit is None or not of_like_length(len(words(edit.text)), gold.length):
-                again.append(gold)
+    def _human_negatives(
+        self, golds: Sequence[Reply], kind: str, find: Callable[[Reply], Reply | None], pool: NegativePool
+    ) -> Iterator[tuple[Reply, PreferencePair]]:
+        for gold in golds:
+            other = find(gold)
+            if other is None:
                 continue
-            edits[edit.kind] += 1
-            origin = f"gold, edited ({edit.kind}: {edit.change}) | {gold.origin}"
-            yield gold, PreferencePair(gold.context, gold.text, edit.text, "contradiction", origin)
-        left = again
+            yield gold, _human_pair(gold, other, kind)
+            if self._config.mirrors and exchanged(gold, other, kind) and pool.alike(gold.length, other):
+                yield other, replace(_human_pair(other, gold, kind), origin=f"{MIRROR}{other.origin} | {gold.origin}")
 
 
-def _human_negatives(
-    golds: Sequence[Reply], kind: str, find: Callable[[Reply], Reply | None]
-) -> Iterator[tuple[Reply, PreferencePair]]:
-    for gold in golds:
-        other = find(gold)
-        if other is not None:
-            rejected = in_style_of(other.text, gold.text, gold.line)
-            yield (
-                gold,
-                PreferencePair(gold.context, gold.text, rejected, kind, f"gold | {gold.origin} | {other.origin}"),
-            )
+def _human_pair(gold: Reply, other: Reply, kind: str) -> PreferencePair:
+    rejected = in_style_of(other.text, gold.text, gold.line)
+    return PreferencePair(gold.context, gold.text, rejected, kind, f"gold | {gold.origin} | {other.origin}")
 
 
 def _generics(golds: Sequence[Reply], rng: random.Random, pool: NegativePool) -> Iterator[tuple[Reply, PreferencePair]]:
@@ -236,7 +250,7 @@ def _generics(golds: Sequence[Reply], rng: random.Random, pool: NegativePool) ->
         text = in_style_of(
             generic_reply(wanted, rng, asks=ends_asking(gold.text), exclaims="!" in gold.text), gold.text, gold.line
         )
-        if of_like_length(len(words(text)), gold.length):
+        if pool.alike(len(words(text)), gold):
             yield gold, PreferencePair(gold.context, gold.text, text, "generic", f"gold | {gold.origin} | generic")
 
 
@@ -251,14 +265,14 @@ def _sampled_pair(gold: Reply, samples: Sequence[str], pool: NegativePool) -> Pr
     best = max(own, key=lambda text: _expressed(text, gold), default="")
     # Sample against sample first: gold against sample can also be told by who wrote it.
     chosen, source = (best, "sample") if _expressed(best, gold) > _expressed(worst, gold) else (gold.text, "gold")
-    if source == "sample" and not of_like_length(len(words(worst)), len(words(chosen))):
+    if source == "sample" and not of_like_length(len(words(worst)), len(words(chosen)), pool.tolerance):
         chosen, source = gold.text, "gold"
     if _expressed(chosen, gold) <= _expressed(worst, gold):
         return None
     wanted = pool.wanted_length("model_sample", len(words(chosen)))
     alike = [text for text in texts if _expressed(text, gold) == _expressed(worst, gold) and text != chosen]
     worst = min(alike, key=lambda text: abs(len(words(text)) - wanted))
-    if not of_like_length(len(words(worst)), len(words(chosen))):
+    if not of_like_length(len(words(worst)), len(words(chosen)), pool.tolerance):
         return None
     if source == "gold":
         worst = in_style_of(worst, chosen, gold.line)

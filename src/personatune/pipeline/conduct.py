@@ -25,11 +25,19 @@ from personatune.storage import read_json, write_json
 from personatune.training.distributed import Processes, join_processes
 
 
-def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_memory: bool = False) -> list[str]:
+def run_stages(
+    run: Run,
+    names: Sequence[str],
+    progress: Progress,
+    *,
+    despite_memory: bool = False,
+    despite_reward: bool = False,
+) -> list[str]:
     """Run those of the named stages that are not done yet, in order; returns the ones that ran.
 
     Args:
         despite_memory: start stages that are predicted to need more memory than is free.
+        despite_reward: start PPO even on a reward model that fails its own report and should be refused.
 
     Raises:
         UserError: a stage before is missing, the user's input is wrong, or the memory won't do.
@@ -46,7 +54,7 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_me
                 progress.say(note)
             checked = True
         if name in TOGETHER:
-            _run(run, name, costs, progress, processes)
+            _run(run, name, costs, progress, processes, despite_reward=despite_reward)
         else:
             processes.from_main(partial(_run, run, name, costs, progress, Processes()))
         processes.wait()  # until its files are there
@@ -55,12 +63,19 @@ def run_stages(run: Run, names: Sequence[str], progress: Progress, *, despite_me
 
 
 def run_variant(
-    run: Run, variant: Variant, progress: Progress, *, redo: bool = False, despite_memory: bool = False
+    run: Run,
+    variant: Variant,
+    progress: Progress,
+    *,
+    redo: bool = False,
+    despite_memory: bool = False,
+    despite_reward: bool = False,
 ) -> bool:
     """Train a variant unless it is done; returns whether it was trained now.
 
     Args:
         redo: start over.
+        despite_memory, despite_reward: as for `run_stages`.
 
     Raises:
         UserError: what it builds on is missing, it was begun otherwise, or the memory won't do.
@@ -74,7 +89,7 @@ def run_variant(
         note = processes.from_main(partial(check_memory, changed, [variant.stage], variant.stage))
         if note:
             progress.say(note)
-    _run(run, variant.name, costs, progress, processes, variant)
+    _run(run, variant.name, costs, progress, processes, variant, despite_reward)
     processes.wait()
     _release_memory()
     return True
@@ -97,10 +112,11 @@ def _run(
     progress: Progress,
     processes: Processes,
     variant: Variant | None = None,
+    despite_reward: bool = False,
 ) -> None:
     """Run and measure one stage or variant; the main process notes that it is done."""
     with costs.stage(name) as meter:
-        stage = Stage(run, name, meter, costs, progress, processes)
+        stage = Stage(run, name, meter, costs, progress, processes, despite_reward=despite_reward)
         try:
             if variant is None:
                 figures = STAGE_FUNCTIONS[name](stage)

@@ -21,6 +21,7 @@ from personatune.model.lora import join_adapters
 from personatune.pipeline.comparison import compare_fine_tuning
 from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
+from personatune.pipeline.reward_trust import require_trust
 from personatune.pipeline.run import Run
 from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
@@ -29,6 +30,7 @@ from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.distributed import Processes
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel, RewardModelTrainer
+from personatune.training.reward_report import checks
 from personatune.training.rollouts import POLICY
 from personatune.training.sft import SFTTrainer
 from personatune.training.tracking import SilentTracker, Tracker, open_tracker
@@ -40,6 +42,7 @@ class Stage:
 
     Attributes:
         variant: what makes it one of several trainings of this kind; ``run.config`` holds its settings.
+        despite_reward: PPO starts even on a reward model that fails its own report.
     """
 
     run: Run
@@ -49,6 +52,7 @@ class Stage:
     progress: Progress
     processes: Processes
     variant: Variant | None = None
+    despite_reward: bool = False
 
     @property
     def folder(self) -> Path:
@@ -159,6 +163,7 @@ def reward(stage: Stage) -> dict[str, Any]:
     trainer.train(pairs)
     with stage.progress.task("Reward model: held-out pairs", 1) as task:
         report = trainer.evaluate(test_pairs, config.evaluation.bootstrap_samples)
+        report["checks"] = [check.to_json() for check in checks(report, config.reward.targets)]
         task.advance()
     if stage.processes.main:
         model.save(stage.folder / "branch")
@@ -171,6 +176,7 @@ def ppo(stage: Stage) -> dict[str, Any]:
     """Optimise the policy against the reward model, near the reference, under an independent judge's eye."""
     stage.run.require("ppo")
     config = stage.run.config
+    untrusted = require_trust(stage.run, stage.progress, despite=stage.despite_reward)
     split = split_model(stage.run)
     prompts = load_prompts(config)
     model = RewardModel(split, prompts, seed=config.seed)
@@ -193,7 +199,8 @@ def ppo(stage: Stage) -> dict[str, Any]:
     result = trainer.train()
     if stage.processes.main:
         save_policy(stage, split)
-        write_json(stage.folder / "summary.json", {**result.to_json(), "kl_budget": config.ppo.kl_budget})
+        more = {"kl_budget": config.ppo.kl_budget, "untrusted_reward": untrusted}
+        write_json(stage.folder / "summary.json", {**result.to_json(), **more})
         trainer.checkpoints.clear()
     for warning in result.warnings:
         stage.progress.say(f"PPO: {warning}")

@@ -29,6 +29,7 @@ def judge_goals(config: Config, evidence: Mapping[str, Any]) -> list[dict[str, A
         _saved("Time saved against full fine-tuning", config.goals.time_saved, "time_saved", evidence),
         _heldout_loss(evidence),
         _reward_accuracy(evidence),
+        _reward_trust(evidence),
         _kl(config, evidence),
         _engagement(evidence),
     ]
@@ -112,6 +113,18 @@ def _reward_accuracy(evidence: Mapping[str, Any]) -> dict[str, Any]:
     met = figure["low"] > CHANCE
     doubt = None if met or figure["value"] <= CHANCE else "its interval reaches down to chance"
     return _goal(name, ">", CHANCE, "share", figure, met, doubt)
+
+
+def _reward_trust(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    name, reward = "Reward model passes the checks of its own report", evidence["reward"]
+    if reward is None:
+        return _goal(name, "≥", 1.0, "share", None, None, evidence["missing"]["reward"])
+    checks = reward.get("checks")
+    if not checks:
+        return _goal(name, "≥", 1.0, "share", None, None, "reward/report.json holds no checks against targets")
+    failed = [str(check["name"]) for check in checks if not check["met"]]
+    figure = {"value": 1 - len(failed) / len(checks), "n": len(checks)}
+    return _goal(name, "≥", 1.0, "share", figure, not failed, f"missed: {', '.join(failed)}" if failed else None)
 
 
 def _kl(config: Config, evidence: Mapping[str, Any]) -> dict[str, Any]:

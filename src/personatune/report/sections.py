@@ -98,8 +98,21 @@ def reward_table(report: Mapping[str, Any]) -> Table:
     reward, title = report["reward"], "Reward model on held-out pairs"
     if reward is None:
         return Table(title, missing=report["missing"]["reward"])
+    targets = {check["name"]: check for check in reward.get("checks") or ()}
+
+    def row(label: str, figure: Mapping[str, Any], unit: str, check: str) -> tuple[str, ...]:
+        found = targets.get(check)
+        target = "–" if found is None else f"{found['comparison']} {value_text(found['target'], unit)}"
+        result = "–" if found is None else "met" if found["met"] else "missed"
+        return label, figure_text(figure, unit), target, result, str(figure.get("n", "–"))
+
     rows = [
-        (f"ranked right, {kind.replace('_', ' ')}", figure_text(figure, "share"), str(figure.get("n", "–")))
+        row(
+            f"ranked right, {kind.replace('_', ' ')}",
+            figure,
+            "share",
+            "accuracy" if kind == "all" else f"accuracy of {kind}",
+        )
         for kind, figure in (reward.get("accuracy") or {}).items()
     ]
     for name in ("persona_sensitivity", "calibration_error", "length_correlation"):
@@ -107,9 +120,10 @@ def reward_table(report: Mapping[str, Any]) -> Table:
         if figure is not None:
             estimate = figure if isinstance(figure, Mapping) else {"value": figure}
             unit = "share" if name == "persona_sensitivity" else "number"
-            rows.append((name.replace("_", " "), figure_text(estimate, unit), str(estimate.get("n", "–"))))
+            check = "|correlation of score and length|" if name == "length_correlation" else name.replace("_", " ")
+            rows.append(row(name.replace("_", " "), estimate, unit, check))
     note = "Chance is 50 %. Persona sensitivity: how often the score falls when the persona is swapped for another."
-    return Table(title, ("measure", "value", "n"), rows, note=note)
+    return Table(title, ("measure", "value", "target", "result", "n"), rows, note=note)
 
 
 def comparison_table(report: Mapping[str, Any]) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from personatune.config import RewardConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, PreferencePair
 from personatune.errors import UserError
-from personatune.intervals import Estimate, bootstrap
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS, SharedReplies
@@ -24,10 +22,12 @@ from personatune.progress import Progress, SilentProgress
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
 from personatune.training.interrupts import StopRequest
+from personatune.training.reward_report import report, swap_personas
 from personatune.training.rl_math import bradley_terry_loss
 from personatune.training.tracking import SilentTracker, Tracker
 
 BRANCH = "reward"
+_FITTED = 256  # training pairs whose replies show how scores follow length: a slope needs no more
 
 
 class RewardModel:
@@ -35,6 +35,8 @@ class RewardModel:
 
     Attributes:
         mean, scale: of the scores on held-out pairs; `normalise` uses them, so that PPO sees unit-sized rewards.
+        length_slope, length_mean: what the reply's length alone adds to a score, taken out of every score: the slope of
+            raw scores over tokens (end marker included), and the tokens at which nothing is taken.
     """
 
     def __init__(self, split: SplitModel, prompts: PromptFormat, *, seed: int = 0) -> None:
@@ -42,6 +44,8 @@ class RewardModel:
         self.prompts = prompts
         self.mean = 0.0
         self.scale = 1.0
+        self.length_slope = 0.0
+        self.length_mean = 0.0
         split.add_branch(BRANCH, head=True, seed=seed)
 
     @torch.no_grad()
@@ -65,7 +69,23 @@ class RewardModel:
     def score_trunk(self, trunk: Trunk) -> Tensor:
         """Return the scores of a batch's replies, N, read at their last tokens; with gradients where they are on."""
         with self.split.active(BRANCH):
-            return self.split.scalar(BRANCH, self.split.at_ends(trunk))
+            raw = self.split.scalar(BRANCH, self.split.at_ends(trunk))
+        if not self.length_slope:
+            return raw
+        tokens = torch.tensor(trunk.rows.lengths, dtype=raw.dtype, device=raw.device)
+        return raw - self.length_slope * (tokens - self.length_mean)
+
+    def take_out_length(self, tokens_N: Tensor, scores_N: Tensor) -> None:
+        """Fit what length alone adds to raw scores (least squares), so that `score_trunk` takes it out from now on.
+
+        Post-hoc reward calibration (Huang et al. 2024, arXiv 2409.17407) with a line in place of their locally weighted
+        regression: the replies here have 2 to 40 words. The loss of pairs of equal length says nothing about how
+        scores follow length, so this slope is an accident of the training and not learnt.
+        """
+        lengths = tokens_N.double()
+        around = lengths - lengths.mean()
+        self.length_mean = float(lengths.mean())
+        self.length_slope = float((around * scores_N.double()).sum() / around.square().sum().clamp(min=1e-9))
 
     def normalise(self, scores: Tensor) -> Tensor:
         """Shift and scale scores by what held-out pairs score."""
@@ -83,6 +103,7 @@ class RewardModel:
         """
         self.split.load_branch(BRANCH, folder)
         self.mean, self.scale = report["score_mean"], report["score_scale"]
+        self.length_slope, self.length_mean = report.get("length_slope", 0.0), report.get("length_mean", 0.0)
         check = report["check"]
         found = self.score([Context.from_json(check["context"])], [check["reply"]])[0]
         if abs(found - check["score"]) > 1e-3 * max(1.0, abs(check["score"])):
@@ -141,6 +162,7 @@ class RewardModelTrainer:
         total = steps_per_epoch * self.config.epochs
         step = self._resume()
         tracker = self.open_tracker(step)
+        self.reward.length_slope = 0.0  # the loss sees raw scores
         with StopRequest() as stop:
             data = self._encode(pairs)
             count = len(pairs)
@@ -158,7 +180,24 @@ class RewardModelTrainer:
                         tracker.close()
                         raise KeyboardInterrupt
         tracker.close()
+        if self.config.length_control == "residual":
+            self._take_out_length(data, count)
         data.clear()
+
+    @torch.no_grad()
+    def _take_out_length(self, data: SharedReplies, count: int) -> None:
+        """Fit the slope of score over length on the replies of at most `_FITTED` training pairs."""
+        pairs = random.Random(self.seed).sample(range(count), min(count, _FITTED))
+        own = [pair for pair in pairs if pair in data.piece_of]
+        lengths, scores = torch.zeros(2 * count), torch.zeros(2 * count)
+        with self.processes.whole(self.reward.split.backbone):
+            for numbers in data.buckets([(pair, count + pair) for pair in own], self.batch_tokens):
+                trunk = data.batch(numbers)
+                scores[numbers] = self.reward.score_trunk(trunk).float().cpu()
+                lengths[numbers] = torch.tensor(trunk.rows.lengths, dtype=torch.float32)
+        lengths, scores = self.processes.summed(lengths), self.processes.summed(scores)
+        read = lengths > 0
+        self.reward.take_out_length(lengths[read], scores[read])
 
     def _step(self, data: SharedReplies, count: int, step: int, total: int) -> tuple[float, float]:
         epoch, within = divmod(step, -(-count // self.config.batch_size))
@@ -249,76 +288,15 @@ class RewardModelTrainer:
         self.reward.scale = float(scores.std().clamp(min=1e-6))
         figures = report(pairs, chosen, rejected, swapped, bootstrap_samples, self.seed)
         check = {"context": contexts[0].to_json(), "reply": pairs[0].chosen, "score": chosen[0]}
-        return {**figures, "score_mean": self.reward.mean, "score_scale": self.reward.scale, "check": check}
+        return {
+            **figures,
+            "score_mean": self.reward.mean,
+            "score_scale": self.reward.scale,
+            "length_slope": self.reward.length_slope,
+            "length_mean": self.reward.length_mean,
+            "check": check,
+        }
 
     def _scores(self, contexts: Sequence[Context], replies: Sequence[str]) -> list[float]:
         with self.processes.whole(self.reward.split.backbone):
             return self.processes.in_order(self.reward.score(self.processes.own(contexts), self.processes.own(replies)))
-
-
-def swap_personas(contexts: Sequence[Context]) -> list[Context]:
-    """Give each context the persona of the next one that has another; needs two different personas.
-
-    Raises:
-        UserError: all personas are the same.
-    """
-    swapped = []
-    for index, context in enumerate(contexts):
-        others = (contexts[(index + shift) % len(contexts)].persona for shift in range(1, len(contexts)))
-        other = next((persona for persona in others if not set(persona.traits) & set(context.persona.traits)), None)
-        if other is None:
-            raise UserError("persona sensitivity needs held-out pairs of at least two different personas")
-        swapped.append(Context(other, context.history))
-    return swapped
-
-
-def report(
-    pairs: Sequence[PreferencePair],
-    chosen: Sequence[float],
-    rejected: Sequence[float],
-    swapped: Sequence[float],
-    bootstrap_samples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Return the reward model's report, from the scores of every pair's replies.
-
-    ``accuracy``: share of pairs ranked right, all and by kind, 95 % bootstrap intervals over pairs (a tie is wrong).
-    ``calibration``: expected gap between σ(difference) and the share right, over ten equal bins of confidence.
-    ``length_correlation``: Pearson correlation of score with words in the reply, over all replies.
-    ``persona_sensitivity``: share of pairs whose chosen reply scores lower under another persona (``swapped``).
-    """
-
-    def share(values: Sequence[bool]) -> Estimate:
-        return bootstrap([float(value) for value in values], samples=bootstrap_samples, seed=seed)
-
-    right: dict[str, list[bool]] = defaultdict(list)
-    for pair, better, worse in zip(pairs, chosen, rejected, strict=True):
-        right["all"].append(better > worse)
-        right[pair.kind].append(better > worse)
-    lengths = [len(pair.chosen.split()) for pair in pairs] + [len(pair.rejected.split()) for pair in pairs]
-    table = torch.tensor([lengths, [*chosen, *rejected]], dtype=torch.float64)
-    margins = torch.tensor(chosen, dtype=torch.float64) - torch.tensor(rejected, dtype=torch.float64)
-    falls = [own > other for own, other in zip(chosen, swapped, strict=True)]
-    return {
-        "n": len(pairs),
-        "accuracy": {kind: share(values).to_json() for kind, values in right.items()},
-        "calibration_error": calibration_error(margins),
-        "length_correlation": float(torch.corrcoef(table)[0, 1].nan_to_num()),
-        "persona_sensitivity": share(falls).to_json(),
-    }
-
-
-def calibration_error(margins_N: Tensor) -> float:
-    """Return the expected calibration error of σ(|margin|) as confidence that the higher score is right.
-
-    Guo et al. 2017, arXiv 1706.04599, equation 3, with ten bins between 0.5 and 1.
-    """
-    confidence = torch.sigmoid(margins_N.abs())
-    right = (margins_N > 0).double()
-    bins = ((confidence - 0.5) * 20).long().clamp(max=9)
-    error = 0.0
-    for index in bins.unique():
-        inside = bins == index
-        gap = (right[inside].mean() - confidence[inside].mean()).abs()
-        error += float(gap) * float(inside.double().mean())
-    return error
