@@ -110,16 +110,7 @@ def compare_methods(
             head = {**_stands_on(run, method), "seconds": seconds if method.trains else None, "judge": judge}
             known = read_json(place) if place.is_file() else {}
             if known.get("head") != head:
-                trained = _train(
-                    run,
-                    name,
-                    method,
-                    seed,
-                    seconds,
-                    progress,
-                    despite_memory=despite_memory,
-                    despite_reward=despite_reward,
-                )
+                trained = _train(run, name, method, seed, seconds, progress, **despite)
                 known = {"head": head, **_judge(run, name, method, seed, trained, judges, progress)}
                 write_json(place, known)
                 gc.collect()
