@@ -123,6 +123,47 @@ class RewardConfig(Section):
     targets: RewardTargets = RewardTargets()
 
 
+Action = Literal["off", "warn", "cool", "stop"]  # cool: learning rates halved, KL weight doubled, once; then stop
+
+
+class LengthAlarm(Section):
+    """Sounds when the mean reply has less or more tokens than these times the reference's."""
+
+    action: Action = "cool"
+    low: Annotated[float, Field(ge=0)] = 0.5
+    high: Annotated[float, Field(gt=0)] = 2.0
+
+
+class RiseAlarm(Section):
+    """Sounds when a share is this much above the reference's."""
+
+    action: Action = "cool"
+    rise: Share
+
+
+class EntropyAlarm(Section):
+    """Sounds when the entropy of the next token is below this share of the reference's."""
+
+    action: Action = "cool"
+    floor: Share = 0.5
+
+
+class DivergenceAlarm(Section):
+    """Sounds when the judge's figure is this much below its first one while the learned reward rose."""
+
+    action: Action = "cool"
+    fall: Share = 0.05
+
+
+class AlarmsConfig(Section):
+    window: Positive = 3  # updates that are averaged, so that one odd batch is no alarm
+    length: LengthAlarm = LengthAlarm()
+    repetition: RiseAlarm = RiseAlarm(rise=0.15)  # of a reply's word triples that the speaker said before
+    copying: RiseAlarm = RiseAlarm(rise=0.2)  # of replies that copy a persona sentence
+    entropy: EntropyAlarm = EntropyAlarm()
+    divergence: DivergenceAlarm = DivergenceAlarm()
+
+
 class DPOConfig(Section):
     """Preference learning without a reward model, on the policy branch (`training/dpo.py`, docs/methods.md)."""
 
@@ -161,9 +202,14 @@ class PPOConfig(Section):
     kl_horizon: Positive = 200  # replies over which the controller corrects a full error
     kl_budget: Annotated[float, Field(gt=0)] = 8.0  # nats a reply; above it the run stops
     truncation_penalty: Annotated[float, Field(ge=0)] = 1.0  # taken from the reward of a reply without an end
+    reward_terms: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}  # name or module:function -> weight
+    turns_per_episode: Positive = 1  # replies of one conversation, the partner's lines given; 1: single replies
+    turn_credit: Literal["own", "discounted"] = "own"  # what a reply is paid for: its own score, or later ones' too
+    turn_discount: Share = 0.5  # of the next reply's return, with turn_credit discounted
     max_new_tokens: Positive = 28
     judge_every: Positive = 5  # updates between looks of the independent judge
     judge_personas: Positive = 8
+    alarms: AlarmsConfig = AlarmsConfig()
 
 
 class EvaluationConfig(Section):

@@ -54,6 +54,24 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Episode:
+    """A conversation to be held: where it begins, and what the partner says after each reply that is given.
+
+    The lines come one after the other whatever was replied; with none there is a single reply.
+    """
+
+    context: Context
+    lines: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.context.to_json(), "lines": list(self.lines)} if self.lines else self.context.to_json()
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Episode:
+        return cls(Context.from_json(row), tuple(row.get("lines", ())))
+
+
+@dataclass(frozen=True, slots=True)
 class Perspective:
     """A dialogue as one of its speakers lives it: own persona, every turn marked "self" or "partner"."""
 

@@ -130,7 +130,7 @@ def test_any_preference_file_makes_a_model_under_a_name_of_its_own(program: Prog
     own = program.run.directory / "preferences" / "train.jsonl"
     rows = [json.loads(row) for row in own.read_text(encoding="utf-8").splitlines()][:6]
     file = tmp_path / "mine.jsonl"
-    file.write_text("".join(json.dumps({k: r[k] for k in ("context", "chosen", "rejected")}) + "\n" for r in rows))
+    file.write_text("".join(json.dumps({**row, "kind": "vote"}) + "\n" for row in rows))
     words = ("--pairs", str(file), "--as", "mine", "--set", "dpo.reference=false", "--set", "dpo.epochs=1")
     code, _, err = program("dpo", *words)
     assert (code, err) == (0, "")

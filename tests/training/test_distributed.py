@@ -88,16 +88,17 @@ def test_fine_tuning_in_two_processes_gives_the_losses_of_one(tmp_path: Path) ->
 def test_every_trainer_comes_to_the_same_in_two_processes(
     tmp_path: Path, options: tuple[str, ...], held: float
 ) -> None:
-    launch(tmp_path / "two", "sft", "reward", "ppo", options=options)
-    run_alone(tmp_path / "one", "sft", "reward", "ppo")
+    stages = ("sft", "reward", "dpo", "ppo")
+    launch(tmp_path / "two", *stages, options=options)
+    run_alone(tmp_path / "one", *stages)
     check_two_equal_one(tmp_path / "two", tmp_path / "one")
     for rank in (0, 1):
-        assert found(tmp_path / "two", "held", rank) == {"sft": held, "reward": held, "ppo": held}
+        assert found(tmp_path / "two", "held", rank) == dict.fromkeys(stages, held)
 
 
 @pytest.mark.slow
 def test_ctrl_c_in_one_of_them_stops_all_after_the_same_step_and_one_process_goes_on_there(tmp_path: Path) -> None:
-    stages = ("sft", "reward", "ppo")
+    stages = ("sft", "reward", "dpo", "ppo")
     launch(tmp_path / "parts", *stages, "stop")
     run_alone(tmp_path / "one", *stages)
     begun, others = (found(tmp_path / "parts", "curves", rank) for rank in (0, 1))

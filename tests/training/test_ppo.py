@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig, PPOConfig
-from personatune.dialogue import Context
+from personatune.config import AlarmsConfig, BranchConfig, PPOConfig
+from personatune.dialogue import Context, Episode
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
 from personatune.training.ppo import PPOTrainer
@@ -26,8 +26,15 @@ if TYPE_CHECKING:
 
 ALL_METRICS = {
     "policy_loss", "value_loss", "clip_fraction", "entropy", "ratio", "score", "kl", "kl_per_token", "kl_coef",
-    "explained_variance", "reply_tokens", "finished", "distinct_2", "copy_share",
+    "explained_variance", "reply_tokens", "finished", "distinct_2", "copy_share", "repetition", "learned_score",
 }  # fmt: skip
+
+
+QUIET = AlarmsConfig.model_validate(  # tiny random models leave every band at once
+    {name: {"action": "off"} for name in ("length", "entropy")}
+    | {name: {"action": "off", "rise": 1.0} for name in ("repetition", "copying")}
+    | {"divergence": {"action": "warn"}}
+)
 
 
 class Watching:
@@ -66,6 +73,7 @@ def settings(**changes: Any) -> PPOConfig:
     defaults: dict[str, Any] = {
         "updates": 4, "prompts_per_update": 4, "replies_per_prompt": 2, "epochs": 2, "minibatch_size": 4,
         "policy_learning_rate": 5e-3, "critic_learning_rate": 5e-3, "max_new_tokens": 8, "judge_every": 2,
+        "alarms": QUIET,
     }  # fmt: skip
     return PPOConfig(**{**defaults, **changes})
 
@@ -87,7 +95,7 @@ class Bench:
         config: PPOConfig | None = None,
         tracker: Watching | None = None,
         judge: Callable[[], float] = lambda: 0.5,
-        contexts: Sequence[Context] | None = None,
+        contexts: Sequence[Context | Episode] | None = None,
         seed: int = 0,
         spread: float = 0.15,
     ) -> PPOTrainer:

@@ -1,8 +1,8 @@
 """A script for `accelerate launch` (or plain Python): trains tiny models and writes what each process came to.
 
-``python train_together.py FOLDER [sft] [reward] [ppo] [stop]``; process r writes ``FOLDER/process-r.json`` (curves, and
-the share of the frozen layers' weights that it holds) and ``FOLDER/process-r.safetensors`` (what was trained). With
-"stop", SIGINT reaches the last process alone after its second step.
+``python train_together.py FOLDER [sft] [reward] [dpo] [ppo] [stop]``; process r writes ``FOLDER/process-r.json``
+(curves, and the share of the frozen layers' weights that it holds) and ``FOLDER/process-r.safetensors`` (what was
+trained). With "stop", SIGINT reaches the last process alone after its second step.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from tests.conftest import HandMadeDialogues, TinyModels
 
-from personatune.config import BranchConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
+from personatune.config import BranchConfig, DPOConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.dialogue import PreferencePair
 from personatune.model.branches import SplitModel
 from personatune.storage import write_json
 from personatune.training.distributed import join_processes
+from personatune.training.dpo import DPOTrainer
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
 from personatune.training.rollouts import CRITIC, POLICY
@@ -39,6 +40,7 @@ Trained = tuple[Any, dict[str, Tensor]]
 BRANCHES = BranchConfig(layers=2, rank=4, alpha=16)
 SFT = SFTConfig(learning_rate=1e-2, batch_size=4, epochs=2, evaluations=2, samples=1, validation_dialogues=5)
 REWARD = RewardConfig(learning_rate=1e-2, epochs=2, batch_size=4)
+DPO = DPOConfig(learning_rate=5e-3, epochs=2, batch_size=4, evaluations=2)
 PPO = PPOConfig(
     updates=3, prompts_per_update=5, replies_per_prompt=2, epochs=2, minibatch_size=4, policy_learning_rate=5e-3,
     critic_learning_rate=5e-3, max_new_tokens=8, judge_every=2,
@@ -88,6 +90,13 @@ def reward(tiny: TinyModels, folder: Path, curve: Curve) -> Trained:
     return model.split.backbone, model.split.branch_tensors(BRANCH)
 
 
+def dpo(tiny: TinyModels, folder: Path, curve: Curve) -> Trained:
+    split = SplitModel(tiny.model(layers=3, spread=0.1), BRANCHES)
+    trainer = DPOTrainer(split, tiny.prompts(), DPO, folder, open_tracker=lambda _: curve)
+    trainer.train(preferences(9, seed=1), preferences(5, seed=2))
+    return split.backbone, split.branch_tensors(POLICY)
+
+
 def ppo(tiny: TinyModels, folder: Path, curve: Curve) -> Trained:
     split = SplitModel(tiny.model(layers=3, spread=0.15), BRANCHES)
     model = RewardModel(split, tiny.prompts())
@@ -116,7 +125,7 @@ def main(folder: Path, wanted: Sequence[str]) -> None:
     stop_at = 2 if "stop" in wanted and processes.rank == processes.count - 1 else None
     found: dict[str, Any] = {"curves": {}, "held": {}}
     weights: dict[str, Tensor] = {}
-    for stage in (sft, reward, ppo):
+    for stage in (sft, reward, dpo, ppo):
         name = stage.__name__
         if name in wanted:
             curve = Curve(stop_at)

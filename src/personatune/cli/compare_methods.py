@@ -9,6 +9,7 @@ import typer
 from personatune.cli.options import (
     RUNS,
     DespiteMemory,
+    DespiteReward,
     RunName,
     Runs,
     set_up_libraries,
@@ -32,6 +33,7 @@ def compare_methods(
     runs: Runs = RUNS,
     redo: Annotated[bool, typer.Option("--redo", help="Forget what earlier calls kept of these methods.")] = False,
     despite_memory: DespiteMemory = False,
+    despite_reward: DespiteReward = False,
 ) -> None:
     """Train every method from the run's SFT checkpoint for the same seconds, and print quality against seconds."""
     from personatune.pipeline.run import Run
@@ -47,7 +49,14 @@ def compare_methods(
     chosen = list(dict.fromkeys(methods or METHODS))
     with told_interrupts():
         comparison = compare(
-            opened, chosen, RichProgress(), seeds=seeds, seconds=budget, despite_memory=despite_memory, redo=redo
+            opened,
+            chosen,
+            RichProgress(),
+            seeds=seeds,
+            seconds=budget,
+            despite_memory=despite_memory,
+            despite_reward=despite_reward,
+            redo=redo,
         )
     folder = opened.folder(FOLDER)
     write_methods(comparison, folder / "comparison.md")

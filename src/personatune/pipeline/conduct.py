@@ -54,7 +54,7 @@ def run_stages(
                 progress.say(note)
             checked = True
         if name in TOGETHER:
-            _run(run, name, costs, progress, processes, despite_reward)
+            _run(run, name, costs, progress, processes, despite_reward=despite_reward)
         else:
             processes.from_main(partial(_run, run, name, costs, progress, Processes()))
         processes.wait()  # until its files are there
@@ -63,12 +63,19 @@ def run_stages(
 
 
 def run_variant(
-    run: Run, variant: Variant, progress: Progress, *, redo: bool = False, despite_memory: bool = False
+    run: Run,
+    variant: Variant,
+    progress: Progress,
+    *,
+    redo: bool = False,
+    despite_memory: bool = False,
+    despite_reward: bool = False,
 ) -> bool:
     """Train a variant unless it is done; returns whether it was trained now.
 
     Args:
         redo: start over.
+        despite_memory, despite_reward: as for `run_stages`.
 
     Raises:
         UserError: what it builds on is missing, it was begun otherwise, or the memory won't do.
@@ -82,7 +89,7 @@ def run_variant(
         note = processes.from_main(partial(check_memory, changed, [variant.stage], variant.stage))
         if note:
             progress.say(note)
-    _run(run, variant.name, costs, progress, processes, variant=variant)
+    _run(run, variant.name, costs, progress, processes, variant, despite_reward)
     processes.wait()
     _release_memory()
     return True
@@ -104,12 +111,12 @@ def _run(
     costs: MetricsTracker,
     progress: Progress,
     processes: Processes,
-    despite_reward: bool = False,
     variant: Variant | None = None,
+    despite_reward: bool = False,
 ) -> None:
     """Run and measure one stage or variant; the main process notes that it is done."""
     with costs.stage(name) as meter:
-        stage = Stage(run, name, meter, costs, progress, processes, despite_reward)
+        stage = Stage(run, name, meter, costs, progress, processes, despite_reward=despite_reward)
         try:
             if variant is None:
                 figures = STAGE_FUNCTIONS[name](stage)

@@ -112,7 +112,8 @@ def load_contender(
     if strategy is None or found.chatbot is None:
         return found
     of = _stage_of_a_run(plain, run, runs)
-    bot = strategic(found.chatbot, strategy, of[0] if of else run and Run.open(runs, run), seed=seed)
+    whose = of[0] if of else Run.open(runs, run) if run else None
+    bot = strategic(found.chatbot, strategy, whose, seed=seed)
     return replace(found, chatbot=bot, respond=bot, identity={**identity, **strategy.identity(bot)})
 
 

@@ -79,12 +79,14 @@ def compare_methods(
     seeds: int = 3,
     seconds: float | None = None,
     despite_memory: bool = False,
+    despite_reward: bool = False,
     redo: bool = False,
 ) -> dict[str, Any]:
     """Train and judge methods and return what ``methods/comparison.json`` holds (see `method_table.summarise`).
 
     Args:
         seconds: of training that each method may spend; by default what the run's reward model and PPO took together.
+        despite_reward: ask even a reward model that fails its own report.
         redo: forget what earlier calls kept of these methods.
 
     Raises:
@@ -95,6 +97,7 @@ def compare_methods(
     run.require("compare-methods", "sft", "preferences", *(["reward"] if any(m.rewarded for _, m in chosen) else []))
     seconds = seconds if seconds is not None else _default_seconds(run)
     _check_budget(run, chosen, seconds)
+    despite = {"despite_memory": despite_memory, "despite_reward": despite_reward}
     judges = find_judges(run.config.evaluation.judge)
     judge = judges.to_json()["judge"]
     rows, dialogues = [], []
@@ -107,7 +110,7 @@ def compare_methods(
             head = {**_stands_on(run, method), "seconds": seconds if method.trains else None, "judge": judge}
             known = read_json(place) if place.is_file() else {}
             if known.get("head") != head:
-                trained = _train(run, name, method, seed, seconds, progress, despite_memory)
+                trained = _train(run, name, method, seed, seconds, progress, **despite)
                 known = {"head": head, **_judge(run, name, method, seed, trained, judges, progress)}
                 write_json(place, known)
                 gc.collect()
@@ -161,9 +164,7 @@ def _stands_on(run: Run, method: Method) -> dict[str, str]:
     return {stage: sha256_of(run.folder(stage) / folders[stage] / "adapter_model.safetensors") for stage in stages}
 
 
-def _train(
-    run: Run, name: str, method: Method, seed: int, seconds: float, progress: Progress, despite_memory: bool
-) -> str:
+def _train(run: Run, name: str, method: Method, seed: int, seconds: float, progress: Progress, **despite: bool) -> str:
     """Train a method unless it is done; returns the name of its model in the run."""
     if method.trains is None:
         return "sft"
@@ -171,7 +172,7 @@ def _train(
     left = seconds - (_reward_seconds(run) if method.rewarded else 0.0)
     config = _settings(run.config, method, seed)
     progress.say(f"{name}, seed {seed}: {left:.0f} s")
-    run_variant(run, Variant(method.trains, variant, config, seconds=left), progress, despite_memory=despite_memory)
+    run_variant(run, Variant(method.trains, variant, config, seconds=left), progress, **despite)
     return variant
 
 

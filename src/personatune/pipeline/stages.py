@@ -43,8 +43,8 @@ class Stage:
     """What a stage works with. Of the processes that run it together, the main one alone writes its files.
 
     Attributes:
-        despite_reward: PPO starts even on a reward model that fails its own report.
         variant: what makes it one of several trainings of this kind; ``run.config`` holds its settings.
+        despite_reward: PPO starts even on a reward model that fails its own report.
     """
 
     run: Run
@@ -53,8 +53,8 @@ class Stage:
     costs: MetricsTracker
     progress: Progress
     processes: Processes
-    despite_reward: bool = False
     variant: Variant | None = None
+    despite_reward: bool = False
 
     @property
     def folder(self) -> Path:
@@ -196,7 +196,7 @@ def ppo(stage: Stage) -> dict[str, Any]:
         stage.folder,
         judge=_probe_judge(stage, split, prompts),
         seed=config.seed,
-        budget=stage.variant and stage.variant.budget(),
+        budget=stage.variant.budget() if stage.variant else None,
         open_tracker=stage.tracker,
         progress=stage.progress,
         meter=stage.meter,

@@ -1,7 +1,7 @@
 """PPO for characters: update after update near the reference, judged from outside, resumable.
 
 Policy, critic and reward are branches on one backbone; the reference is the backbone itself. What one update does
-stands in `ppo_update`. The run stops when the KL budget is spent.
+stands in `ppo_update`. The run stops when the KL budget is spent, or when an alarm says so (`alarms`).
 
 An independent judge, which the reward model never saw, looks on every few updates and decides which
 checkpoint is the best.
@@ -9,7 +9,6 @@ checkpoint is the best.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,13 +17,14 @@ from typing import Any
 
 from personatune.config import PPOConfig
 from personatune.costs.meter import StageMeter
-from personatune.dialogue import Context
+from personatune.dialogue import Context, Episode
 from personatune.errors import UserError
 from personatune.model import prompts as prompt_forms
 from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat
 from personatune.progress import Progress, SilentProgress
 from personatune.training import rl_math
+from personatune.training.alarms import listen
 from personatune.training.budget import Budget
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import join_processes
@@ -37,12 +37,17 @@ from personatune.training.tracking import SilentTracker, Tracker
 
 @dataclass
 class PPOResult:
-    """What the run did: one row of metrics an update, the judge's looks, and why it ended."""
+    """What the run did: one row of metrics an update, the judge's looks, the alarms, and why it ended.
+
+    Attributes:
+        alarms: each that sounded, as `Alarm.to_json` gives it; ``warnings`` has them in words.
+    """
 
     metrics: list[dict[str, float]] = field(default_factory=list)
     judged: list[dict[str, float]] = field(default_factory=list)
     best_update: int = 0
     stopped: str | None = None
+    alarms: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     self_checks: dict[str, float] = field(default_factory=dict)
     seconds: float = field(default=0.0, compare=False)
@@ -63,7 +68,7 @@ class PPOTrainer:
 
     Args:
         split: the backbone with the trained reward branch; policy and critic are added here.
-        contexts: what to answer; drawn with replacement of whole shuffled passes.
+        contexts: what to answer, or the conversations to hold; drawn in whole shuffled passes, again and again.
         judge: returns the independent judge's figure (0 to 1) for the policy as it is now; every process calls it and
             must get the same figure.
         budget: seconds of training that may be spent, the judge's apart; by default the updates alone say when it ends.
@@ -78,7 +83,7 @@ class PPOTrainer:
         split: SplitModel,
         prompts: PromptFormat,
         reward: RewardModel,
-        contexts: Sequence[Context],
+        contexts: Sequence[Context | Episode],
         config: PPOConfig,
         directory: Path,
         *,
@@ -91,6 +96,11 @@ class PPOTrainer:
     ) -> None:
         if not contexts:
             raise UserError("PPO needs contexts to answer, found none; run the stage preferences first")
+        if config.turns_per_episode > 1 and not any(isinstance(one, Episode) and one.lines for one in contexts):
+            raise UserError(
+                f"ppo.turns_per_episode = {config.turns_per_episode}, but no prompt has a later line of the partner's; "
+                "run the stage preferences again with this setting, or set it to 1"
+            )
         self.split = split
         self.contexts = list(contexts)
         self.config = config
@@ -140,6 +150,7 @@ class PPOTrainer:
                     result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
                 elif self.processes.any(self.budget.over) and update < self.config.updates:
                     result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at update {update}"
+                self._heed_alarms(result)
                 if update % self.config.judge_every == 0 or update == self.config.updates or result.stopped:
                     self._judge(result, update, tracker)
                 stopping = self.processes.any(stop.requested)
@@ -152,7 +163,7 @@ class PPOTrainer:
         self._restore_best(result)
         return result
 
-    def _contexts_of(self, update: int) -> list[Context]:
+    def _contexts_of(self, update: int) -> list[Context | Episode]:
         """Return an update's contexts: passes over all of them in seeded order, so a resumed run sees the same ones."""
         count = self.config.prompts_per_update
         chosen = []
@@ -179,20 +190,18 @@ class PPOTrainer:
         trained = [look for look in result.judged if look["update"] > 0]
         if trained:
             result.best_update = int(max(trained, key=lambda look: (look["judge"], look["update"]))["update"])
-        self._compare_with_reward(result, update)
+        self._heed_alarms(result)
 
-    def _compare_with_reward(self, result: PPOResult, update: int) -> None:
-        """Say so when the learned reward rises while the independent judge's figure falls."""
-        if len(result.judged) < 2 or len(result.metrics) < 2:
-            return
-        fallen = result.judged[0]["judge"] - result.judged[-1]["judge"]
-        half = max(1, len(result.metrics) // 2)
-        risen = _mean(result.metrics[half:], "score") - _mean(result.metrics[:half], "score")
-        if fallen > 0.05 and risen > 0:
-            result.warnings.append(
-                f"update {update}: the learned reward rose by {risen:.2f} while the independent judge fell by "
-                f"{100 * fallen:.0f} points"
-            )
+    def _heed_alarms(self, result: PPOResult) -> None:
+        """Note the alarms that sound now and do what they ask for: every process hears the same ones."""
+        for alarm in listen(self.config.alarms, result.metrics, result.judged, result.alarms):
+            cooled_now = any(one["action"] == "cool" and one["update"] == alarm.update for one in result.alarms)
+            if alarm.action == "cool" and not cooled_now:
+                self.step.cool()
+            if alarm.action == "stop" and result.stopped is None:
+                result.stopped = f"{alarm.name} alarm at update {alarm.update}: {alarm.why}"
+            result.alarms.append(alarm.to_json())
+            result.warnings.append(str(alarm))
 
     def _save(self, result: PPOResult, update: int) -> None:
         self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])
@@ -248,7 +257,3 @@ def _rollout_samples(experience: Experience) -> list[dict[str, str]]:
         }
         for row in range(min(2, len(rollouts)))
     ]
-
-
-def _mean(rows: Sequence[dict[str, float]], name: str) -> float:
-    return math.fsum(row[name] for row in rows) / len(rows)

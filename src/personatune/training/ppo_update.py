@@ -1,7 +1,8 @@
 """One PPO update, from contexts to moved weights (Schulman et al. 2017, arXiv 1707.06347).
 
-1. sample replies to persona contexts with the policy,
-2. score them with the reward model, penalise what was cut off,
+1. sample replies to persona contexts with the policy, over one turn or several (`rollouts`),
+2. score them with the reward model, add the named terms (`reward_terms`), penalise what was cut off; a reply may be
+   paid for the later ones of its conversation too,
 3. take the per-token KL to the reference from the reward (adaptive weight),
 4. estimate advantages (`advantages`: GAE, whitened over the whole batch; or RLOO or GRPO, which need no critic),
 5. several passes of clipped policy and value steps over the same trunk outputs,
@@ -14,6 +15,7 @@ rows of like length whose gradients add up to those of the whole.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from personatune.config import PPOConfig
-from personatune.dialogue import Context
+from personatune.dialogue import Context, Episode
 from personatune.judging.keywords import copies_trait
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.generation import Sampling
@@ -33,6 +35,7 @@ from personatune.training import rl_math
 from personatune.training.advantages import advantages_and_returns, check_group, kl_in_loss
 from personatune.training.distributed import in_turn, join_processes
 from personatune.training.reward import RewardModel
+from personatune.training.reward_terms import RewardTerms, repeated_share
 from personatune.training.rollouts import (
     CRITIC,
     POLICY,
@@ -44,6 +47,7 @@ from personatune.training.rollouts import (
 )
 from personatune.words import words
 
+LEAST_COOLED_KL = 0.02  # a weight of 0 would stay 0, however often it is doubled
 SELF_CHECK_TOLERANCE = 1e-2  # nats a token; sampler and trainer batch differently, so float noise is allowed for
 
 
@@ -53,7 +57,11 @@ FIGURES = ("policy_loss", "value_loss", "clip_fraction", "entropy", "ratio")
 
 @dataclass(frozen=True)
 class Experience:
-    """Rollouts with everything the update needs; all N × R but ``scores`` (N)."""
+    """Rollouts with everything the update needs; all N × R but ``scores`` (N), each reply's own reward without KL.
+
+    Attributes:
+        means: of the parts of ``scores``: "learned_score", and "term_…" for each named term, unweighted.
+    """
 
     rollouts: Rollouts
     scores: Tensor
@@ -61,6 +69,7 @@ class Experience:
     values: Tensor
     advantages: Tensor
     returns: Tensor
+    means: dict[str, float]
 
 
 class PPOUpdate:
@@ -101,37 +110,53 @@ class PPOUpdate:
         self.critic_optimizer = _adam(self.critic_parameters, config.critic_learning_rate) if self.has_critic else None
         self.processes = join_processes()
         self.processes.shard(split.backbone)
+        self.terms = RewardTerms(config.reward_terms)
         self.kl = rl_math.AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
         self.sampling = Sampling(config.max_new_tokens, temperature=1.0)  # unaltered: see `Rollouts`
 
-    def update(self, contexts: Sequence[Context], number: int) -> tuple[Experience, dict[str, float]]:
+    def update(self, contexts: Sequence[Context | Episode], number: int) -> tuple[Experience, dict[str, float]]:
         """Do exactly one update, the ``number``-th (it seeds sampling and shuffling); returns its metrics too."""
         experience = self.collect(contexts, number)
         metrics = self.improve(experience, number)
         experience.rollouts.trunk.clear()
         return experience, metrics
 
-    def collect(self, contexts: Sequence[Context], number: int) -> Experience:
+    def collect(self, contexts: Sequence[Context | Episode], number: int) -> Experience:
         """Steps 1 to 4: sample, score, penalise, estimate advantages."""
         config = self.config
+        episodes = [one if isinstance(one, Episode) else Episode(one) for one in contexts]
         with self.processes.whole(self.split.backbone):
             rollouts = sample_rollouts(
                 self.split,
                 self.prompts,
-                contexts,
+                [episode.context for episode in episodes],
                 replies_per_prompt=config.replies_per_prompt,
                 sampling=self.sampling,
                 seeds=[hash((self.seed, number, place)) & 0x7FFFFFFF for place in range(len(contexts))],
                 folder=self.folder and self.processes.folder(self.folder),
                 processes=self.processes,
+                lines=[episode.lines[: config.turns_per_episode - 1] for episode in episodes],
             )
             ref_logprobs, values, raw = map(self.processes.summed, self._read(rollouts))
-        cut_off = (~rollouts.finished).to(raw)
-        scores = self.reward.normalise(raw) - config.truncation_penalty * cut_off
+        scores, means = self._scores(rollouts, raw)
+        paid = scores
+        if config.turn_credit == "discounted":
+            paid = rl_math.turn_returns(scores, rollouts.following, config.turn_discount)
         advantages, returns = advantages_and_returns(
-            config, scores, values, rollouts.logprobs, ref_logprobs, rollouts.mask, self.kl.coef
+            config, paid, values, rollouts.logprobs, ref_logprobs, rollouts.mask, self.kl.coef
         )
-        return Experience(rollouts, scores, ref_logprobs, values, advantages, returns)
+        return Experience(rollouts, scores, ref_logprobs, values, advantages, returns, means)
+
+    def _scores(self, rollouts: Rollouts, raw_N: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Return each reply's reward without KL, N: learned, plus named terms, less the penalty; and parts' means."""
+        learned = self.reward.normalise(raw_N)
+        # Somebody's own function may give each process another number.
+        values = self.processes.from_main(lambda: self.terms.values(rollouts.contexts, rollouts.texts))
+        scores = learned - self.config.truncation_penalty * (~rollouts.finished).to(learned)
+        for name, found in values.items():
+            scores = scores + self.terms.weights[name] * torch.tensor(found).to(scores)
+        means = {f"term_{name}": math.fsum(found) / len(found) for name, found in values.items()}
+        return scores, {"learned_score": float(learned.mean()), **means}
 
     @torch.no_grad()
     def _read(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,6 +192,8 @@ class PPOUpdate:
         return {
             **{name: total / steps for name, total in sums.items()},
             "score": float(experience.scores.mean()),
+            **experience.means,
+            **_by_turn(experience),
             "kl": kl,
             "kl_per_token": float(rl_math.masked_mean(log_ratio, rollouts.mask)),
             "kl_coef": self.kl.coef,
@@ -247,6 +274,13 @@ class PPOUpdate:
         (value_loss * share).backward()
         return {**figures, "value_loss": float(value_loss.detach())}
 
+    def cool(self) -> None:
+        """Slow down: halve both learning rates and raise the weight of the KL penalty; a checkpoint keeps both."""
+        for optimizer in filter(None, (self.policy_optimizer, self.critic_optimizer)):
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+        self.kl.coef = max(2 * self.kl.coef, LEAST_COOLED_KL)
+
     def self_check(self, experience: Experience) -> dict[str, float]:
         """Before the first step: KL 0, ratio 1, and masks that cover the replies and nothing else.
 
@@ -300,10 +334,22 @@ def _apply(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], max
 
 
 def _text_metrics(rollouts: Rollouts) -> dict[str, float]:
-    """Distinct-2 over the batch (×100) and the share of replies that repeat a persona sentence."""
+    """Distinct-2 over the batch (×100), the share of replies that repeat a persona sentence, and repeated triples."""
     bigrams = [pair for text in rollouts.texts for pair in zip(words(text), words(text)[1:], strict=False)]
     copies = [
         copies_trait(text, context.persona) for text, context in zip(rollouts.texts, rollouts.contexts, strict=True)
     ]
-    distinct = 100 * len(set(bigrams)) / len(bigrams) if bigrams else 0.0
-    return {"distinct_2": distinct, "copy_share": sum(copies) / len(copies)}
+    repeated = list(map(repeated_share, rollouts.contexts, rollouts.texts))
+    return {
+        "distinct_2": 100 * len(set(bigrams)) / len(bigrams) if bigrams else 0.0,
+        "copy_share": sum(copies) / len(copies),
+        "repetition": math.fsum(repeated) / len(repeated),
+    }
+
+
+def _by_turn(experience: Experience) -> dict[str, float]:
+    """Return the mean score of first replies, of second ones, and so on; nothing where all are first ones."""
+    turns, scores = torch.tensor(experience.rollouts.turns), experience.scores
+    if not turns.any():
+        return {}
+    return {f"score_turn_{turn + 1}": float(scores[turns == turn].mean()) for turn in range(int(turns.max()) + 1)}

@@ -6,6 +6,7 @@ are token-weighted over the mask, so a result doesn't depend on how replies were
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,22 @@ def compute_rewards(
     last_B = mask_B_R.sum(dim=1).long() - 1
     rewards[torch.arange(len(last_B)), last_B] += scores_B
     return rewards
+
+
+def turn_returns(scores_N: Tensor, following: Sequence[int], discount: float) -> Tensor:
+    """Return what each reply of a conversation is paid for, N: ``G_n = score_n + discount · G_following(n)``.
+
+    The discounted return (Sutton & Barto 2018, equation 3.9) with whole replies as steps.
+
+    Args:
+        following: for each reply the number of the speaker's next one in the same conversation (a larger number), -1
+            at its end.
+    """
+    returns_N = scores_N.clone()
+    for number in reversed(range(len(returns_N))):
+        if following[number] >= 0:
+            returns_N[number] += discount * returns_N[following[number]]
+    return returns_N
 
 
 def gae(
