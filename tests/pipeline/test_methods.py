@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 from personatune.errors import UserError
+from personatune.model.generation import Sampling
+from personatune.pipeline.contenders import load_contender
 from personatune.pipeline.methods import METHODS
 from personatune.pipeline.models import load_model, trained_models
 from personatune.pipeline.run import Run
@@ -53,11 +56,11 @@ def call(*words: str) -> int:
 def aligned(tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of runs after SFT, preferences, reward model and DPO."""
     folder = tmp_path_factory.mktemp("methods")
+    runs = folder / "runs"
     tiny.save(folder / "model", layers=2, spread=0.05)
     dialogues.write(folder / "made.jsonl", 60)
     chosen = [word for setting in SMALL for word in ("--set", setting)]
     places = ["--model", str(folder / "model"), "--data", str(folder / "made.jsonl")]
-    runs = folder / "runs"
     assert call("prepare", "--name", "tiny", *places, "--runs", str(runs), *chosen) == 0
     for stage in ("sft", "preferences", "reward", "dpo"):
         assert call(stage, "--run", "tiny", "--runs", str(runs)) == 0
@@ -84,6 +87,7 @@ class Program:
 @pytest.fixture
 def program(aligned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Program:
     shutil.copytree(aligned, tmp_path / "runs")
+    shutil.copytree(aligned.parent / "model", tmp_path / "model")
     return Program(tmp_path / "runs", capsys)
 
 
@@ -171,11 +175,12 @@ def test_what_a_model_was_made_from_takes_it_along_when_it_goes(program: Program
 def test_after_ctrl_c_the_same_command_goes_on(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read(program.run.directory / "dpo" / "summary.json")
     step = DPOTrainer._step
-    pressed = []
+    pressed: list[int] = []
 
     def pressing(self: DPOTrainer, *args: Any) -> dict[str, float]:
         if not pressed:
-            pressed.append(os.kill(os.getpid(), signal.SIGINT))
+            pressed.append(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
         return step(self, *args)
 
     monkeypatch.setattr(DPOTrainer, "_step", pressing)
@@ -188,6 +193,39 @@ def test_after_ctrl_c_the_same_command_goes_on(program: Program, monkeypatch: py
     assert found["held_out"] == expected["held_out"]
     segments = [json.loads(row)["stage"] for row in (program.run.directory / "costs.jsonl").read_text().splitlines()]
     assert segments.count("dpo") == 2
+
+
+def test_models_of_the_run_are_contenders_with_a_strategy_behind_their_name(
+    program: Program, dialogues: type[HandMadeDialogues]
+) -> None:
+    contexts = dialogues.contexts(3, seed=5)
+    sampling = Sampling(max_new_tokens=6)
+    dpo = load_contender("tiny/dpo", runs=program.runs, sampling=sampling)
+    best = load_contender("dpo+best-of-3", run="tiny", runs=program.runs, sampling=sampling)
+    critic = load_contender("tiny/sft+critic-2", runs=program.runs, sampling=sampling)
+    assert dpo.respond is not None
+    assert best.respond is not None
+    assert dpo.decoding == {**sampling.to_json()}
+    assert best.decoding == {**sampling.to_json(), "strategy": "best-of-3"}
+    assert "reward model of run tiny" in best.identity["picked_by"]
+    assert best.identity["weights"] == dpo.identity["weights"]
+    assert critic.identity["picked_by"].startswith("critic ")
+    assert len(best.respond(contexts)) == len(dpo.respond(contexts)) == 3
+    say = best.in_dialogues(seed=1)
+    assert say is not None
+    assert say(contexts) == best.in_dialogues(seed=1)(contexts)
+    with pytest.raises(UserError, match="best-of asks the reward model of a run"):
+        load_contender(f"{program.runs.parent / 'model'}+best-of-3", runs=program.runs)
+
+
+def test_the_chat_talks_with_a_variant_and_a_strategy(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hello there!\n/quit\n"))
+    code, out, err = program("chat", "--model", "dpo+critic-2", "--persona", "I have two dogs.", "--temperature", "0")
+    assert (code, err) == (0, "")
+    assert len(out.strip().splitlines()) > 2
+    code, _, err = program("chat", "--model", "sfd+critic")
+    assert code == 2
+    assert "run tiny has no model 'sfd'; it has base, sft, dpo" in err
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -124,8 +124,8 @@ class CriticPick:
             traits = [mend_contractions(trait) for trait in context.persona.traits]
             asked.append([[(line, trait) for line in asserted(one.text) for trait in traits] for one in group])
             pairs.update((pair, None) for own in asked[-1] for pair in own)
-        probabilities = self.judge.probabilities(list(pairs))[:, CONTRADICTION] if pairs else []
-        found = dict(zip(pairs, map(float, probabilities), strict=True))
+        rows = self.judge.probabilities(list(pairs)).tolist() if pairs else []
+        found = {pair: float(row[CONTRADICTION]) for pair, row in zip(pairs, rows, strict=True)}
         return [[max((found[pair] for pair in own), default=0.0) for own in group] for group in asked]
 
     def _choice(self, risks: Sequence[float], group: Sequence[Candidate]) -> int:
