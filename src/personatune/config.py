@@ -138,7 +138,7 @@ class RiseAlarm(Section):
     """Sounds when a share is this much above the reference's."""
 
     action: Action = "cool"
-    rise: Share
+    rise: Share = 0.15
 
 
 class EntropyAlarm(Section):
@@ -152,13 +152,13 @@ class DivergenceAlarm(Section):
     """Sounds when the judge's figure is this much below its first one while the learned reward rose."""
 
     action: Action = "cool"
-    fall: Share = 0.05
+    fall: Share = 0.1
 
 
 class AlarmsConfig(Section):
     window: Positive = 3  # updates that are averaged, so that one odd batch is no alarm
     length: LengthAlarm = LengthAlarm()
-    repetition: RiseAlarm = RiseAlarm(rise=0.15)  # of a reply's word triples that the speaker said before
+    repetition: RiseAlarm = RiseAlarm()  # of a reply's word triples that the speaker said before
     copying: RiseAlarm = RiseAlarm(rise=0.2)  # of replies that copy a persona sentence
     entropy: EntropyAlarm = EntropyAlarm()
     divergence: DivergenceAlarm = DivergenceAlarm()

@@ -83,7 +83,9 @@ def write_tiny_run(run: Path) -> None:
     learning = {"kl": [(1, 0.0), (2, 1.5)], "score": [(1, -0.25), (2, 0.75)], "judge": [(0, 0.5), (2, 0.625)]}
     write(run / "ppo/metrics.csv", curve(learning))
     ppo = {"updates": 2, "stopped": None, "kl_start": 0.0, "kl_end": 1.5, "kl_max": 2.25}
-    write(run / "ppo/summary.json", {**ppo, "warnings": [f"odd {HOSTILE}"]})
+    alarm = {"update": 2, "name": "entropy", "value": 0.5, "limit": 1.0, "action": "cool", "why": f"fell {HOSTILE}"}
+    more = {"alarms": [alarm], "untrusted_reward": ["accuracy 71 % (target ≥ 80 %, n = 100)"]}
+    write(run / "ppo/summary.json", {**ppo, **more, "warnings": [f"odd {HOSTILE}"]})
     comparison = {
         "target_loss": 1.75,
         "lora": {"wall_seconds": 75.0, "peak_memory_bytes": 2 * GIB, "money": 0.01, "reached": True, "loss": 1.74},

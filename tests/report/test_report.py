@@ -66,6 +66,16 @@ def test_the_reward_models_figures_stand_beside_their_targets(paths: ReportPaths
     assert "missed: accuracy" in page
 
 
+def test_failed_checks_and_alarms_of_ppo_are_told(paths: ReportPaths, run_dir: Path) -> None:
+    page = paths.markdown.read_text(encoding="utf-8")
+    assert "| – | reward model | missed: accuracy 71 % (target ≥ 80 %, n = 100) | went on |" in page
+    assert "| 2 | entropy alarm | fell " in page
+    assert "| learning rates halved, KL weight raised |" in page
+    (run_dir / "ppo/summary.json").write_text(json.dumps({"updates": 1, "kl_max": 0.1}), encoding="utf-8")
+    quiet = build_report(run_dir).markdown.read_text(encoding="utf-8")
+    assert "no alarm sounded" in quiet
+
+
 def test_the_models_keep_value_interval_and_n(run_dir: Path) -> None:
     models = collect_report(run_dir)["models"]
     assert list(models) == ["base", "sft", "ppo"]

@@ -48,9 +48,9 @@ def test_the_first_update_is_the_reference_and_a_window_needs_all_its_updates() 
 @pytest.mark.parametrize(
     ("scores", "judge", "expected"),
     [
-        ([0.0, 0.5], [0.6, 0.5], [("divergence", "cool")]),
-        ([0.0, 0.5], [0.6, 0.56], []),  # the judge fell by less than 5 points
-        ([0.5, 0.0], [0.6, 0.5], []),  # the reward fell with it
+        ([0.0, 0.5], [0.6, 0.4], [("divergence", "cool")]),
+        ([0.0, 0.5], [0.6, 0.52], []),  # the judge fell by less than 10 points
+        ([0.5, 0.0], [0.6, 0.4], []),  # the reward fell with it
     ],
 )
 def test_reward_and_judge_part_ways(scores: list[float], judge: list[float], expected: list[tuple[str, str]]) -> None:

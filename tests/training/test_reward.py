@@ -9,6 +9,7 @@ import random
 import signal
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from personatune.config import BranchConfig, RewardConfig, RewardTargets
 from personatune.dialogue import Context, Persona, PreferencePair, Turn
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel
+from personatune.training.length_line import LengthLine
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.reward_report import calibration_error, checks, report, swap_personas
 
@@ -238,15 +240,15 @@ def test_one_persona_alone_cant_be_swapped() -> None:
         swap_personas(contexts)
 
 
-def test_what_length_alone_adds_is_taken_out_of_the_scores(tiny: TinyModels) -> None:
-    reward = model(tiny)
-    tokens = torch.tensor([3, 5, 8, 12, 20, 4])
-    quality = torch.tensor([0.5, -0.5, 0.5, -0.5, 0.5, -0.5])
-    reward.take_out_length(tokens, quality + 0.3 * tokens)
-    left = quality + 0.3 * tokens - reward.length_slope * (tokens - reward.length_mean)
-    assert float(torch.corrcoef(torch.stack([tokens.double(), left.double()]))[0, 1]) == pytest.approx(0, abs=1e-6)
-    reward.take_out_length(torch.tensor([7, 7]), torch.tensor([1.0, 2.0]))
-    assert reward.length_slope == 0.0  # one length says nothing
+def test_a_line_over_length_is_taken_out_of_scores() -> None:
+    tokens = torch.tensor([3, 5, 8, 12, 20, 4, 9, 15])
+    quality = torch.tensor([0.5, -0.5] * 4)
+    line = LengthLine.fit(tokens, 2.0 * quality + 0.3 * tokens)
+    assert line.slope == pytest.approx(0.3, abs=0.1)
+    assert float(line(torch.tensor(line.mean))) == pytest.approx(0)
+    beyond = line(torch.tensor([20.0, 200.0]))  # nothing is known there
+    assert beyond.tolist() == pytest.approx([line.slope * (line.high - line.mean)] * 2)
+    assert LengthLine.fit(torch.tensor([7, 7]), torch.tensor([1.0, 2.0])).slope == 0.0  # one length says nothing
 
 
 def test_a_model_that_learnt_to_like_length_scores_without_it_after_training(
@@ -273,13 +275,13 @@ def test_the_length_slope_is_saved_with_the_model_and_found_again_after_a_resume
     tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path
 ) -> None:
     figures = trained(tiny, dialogues, tmp_path)
-    assert figures["length_slope"] != 0.0
+    assert figures["length"]["slope"] != 0.0
     loaded = model(tiny, seed=8)
     loaded.load(tmp_path / "branch", figures)
-    assert (loaded.length_slope, loaded.length_mean) == (figures["length_slope"], figures["length_mean"])
+    assert asdict(loaded.length) == figures["length"]
     resumed = model(tiny)
     RewardModelTrainer(resumed, SETTINGS, tmp_path).train(loves_dogs(dialogues, 10, seed=1))  # all steps are done
-    assert resumed.length_slope == pytest.approx(figures["length_slope"], rel=1e-5)
+    assert asdict(resumed.length) == pytest.approx(figures["length"], rel=1e-5)
 
 
 def figures_of(everything: float, generic: float, length: float, sensitivity: float) -> dict[str, Any]:

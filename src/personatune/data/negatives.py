@@ -32,6 +32,7 @@ class Reply:
         line: what the partner said before.
         told: keyword stems of the reply, ``asked`` those of the line, ``persona`` those of all traits.
         length: words.
+        later: what the partner says after it, after the speaker's next turn, and so on.
     """
 
     origin: str
@@ -43,6 +44,7 @@ class Reply:
     asked: frozenset[str]
     persona: frozenset[str]
     length: int
+    later: tuple[str, ...] = ()
 
 
 def drawn_traits(text: str, traits: Iterable[str]) -> tuple[str, ...]:
@@ -104,12 +106,28 @@ def read_replies(perspectives: Sequence[Perspective], max_history: int, rng: ran
                     frozenset(keyword_stems(before.text)),
                     persona,
                     len(words(text)),
+                    _later_lines(perspective.turns[index + 1 :]),
                 )
             )
         if len(replies) >= _POOL:
             break
     rng.shuffle(replies)
     return replies
+
+
+def _later_lines(turns: Sequence[Any]) -> tuple[str, ...]:
+    """Return the partner's lines of the rest of a dialogue; turns in a row are one line."""
+    lines: list[str] = []
+    own_before = True
+    for turn in turns:
+        if turn.speaker == "self":
+            own_before = True
+        elif own_before:
+            lines.append(turn.text)
+            own_before = False
+        else:
+            lines[-1] = f"{lines[-1]} {turn.text}"
+    return tuple(lines)
 
 
 def cut_history(turns: Sequence[Any], max_turns: int) -> tuple[Any, ...]:

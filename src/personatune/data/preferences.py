@@ -15,6 +15,7 @@ from typing import Any
 
 from personatune.config import PreferencesConfig
 from personatune.data.contradictions import EDIT_KINDS, agrees_in_polarity, contradict
+from personatune.data.episodes import interleaved, probe_episodes
 from personatune.data.generic_replies import generic_reply
 from personatune.data.mirrors import counterfactual, exchanged
 from personatune.data.negatives import (
@@ -26,7 +27,7 @@ from personatune.data.negatives import (
     read_replies,
     telling_stems,
 )
-from personatune.dialogue import Context, Perspective, PreferencePair
+from personatune.dialogue import Context, Episode, Perspective, PreferencePair, ProbeScript
 from personatune.errors import UserError, did_you_mean
 from personatune.words import keyword_stems, words
 
@@ -118,17 +119,22 @@ class PreferenceGenerator:
         by_persona: dict[tuple[str, ...], list[Context]] = {}
         for gold in self._golds:
             by_persona.setdefault(gold.context.persona.traits, []).append(gold.context)
-        found: dict[Context, None] = {}
-        queues = [list(reversed(contexts)) for contexts in by_persona.values()]
-        while len(found) < wanted and (queues or direct):
-            for queue in queues:
-                found[queue.pop()] = None
-                if direct:
-                    found[direct.pop()] = None
-            if not queues:
-                found[direct.pop()] = None
-            queues = [queue for queue in queues if queue]
-        return list(found)[:wanted]
+        return interleaved(list(by_persona.values()), direct, wanted)
+
+    def episodes(self, turns: int, scripts: Sequence[ProbeScript] = (), count: int | None = None) -> list[Episode]:
+        """Return conversations of up to ``turns`` replies for PPO, each once: real dialogues and probe dialogues.
+
+        In a real one the partner goes on as in the dialogue; turns with most of it left come first. A probe dialogue
+        is cut into conversations of ``turns`` lines, those without a question left out. Dealt as in `prompts`.
+        """
+        wanted = count or self._config.ppo_prompts
+        direct = [episode for script in scripts for episode in probe_episodes(script, turns)]
+        random.Random(f"{self._seed}/prompts").shuffle(direct)
+        by_persona: dict[tuple[str, ...], list[Episode]] = {}
+        for gold in sorted(self._golds, key=lambda gold: -min(len(gold.later), turns - 1)):
+            episode = Episode(gold.context, gold.later[: turns - 1])
+            by_persona.setdefault(gold.context.persona.traits, []).append(episode)
+        return interleaved(list(by_persona.values()), direct, wanted)
 
     def _generate(self, count: int, purpose: str) -> PreferenceReport:
         rng = random.Random(f"{self._seed}/{purpose}")

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from personatune.config import Config
 from personatune.costs.meter import MetricsTracker, StageMeter
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.sources import DatasetLoader
 from personatune.data.written_dialogues import written_dialogues
-from personatune.dialogue import Context, Perspective, PreferencePair, Turn, WrittenDialogue
+from personatune.dialogue import Context, Episode, Perspective, PreferencePair, Turn, WrittenDialogue
 from personatune.errors import UserError
 from personatune.evaluation.suite import TestSet, evaluate_model, make_test_set, probe_scripts
 from personatune.judging.persona_probes.dialogues import probe_dialogues
@@ -137,8 +138,7 @@ def preferences(stage: Stage) -> dict[str, Any]:
         task.advance(settings.pairs)
         test_pairs = test.test_set(settings.test_pairs)
         task.advance(settings.test_pairs)
-    probes = _probe_contexts(data, config.evaluation.turns, config.seed)
-    prompts = train.prompts(settings.ppo_prompts, probes)
+    prompts = _ppo_prompts(train, data, config)
     write_jsonl(stage.folder / "train.jsonl", (pair.to_json() for pair in pairs.pairs))
     write_jsonl(stage.folder / "test.jsonl", (pair.to_json() for pair in test_pairs.pairs))
     write_jsonl(stage.folder / "prompts.jsonl", (context.to_json() for context in prompts))
@@ -191,7 +191,7 @@ def ppo(stage: Stage) -> dict[str, Any]:
         split,
         prompts,
         model,
-        [Context.from_json(row) for row in rows],
+        [Episode.from_json(row) for row in rows],
         config.ppo,
         stage.folder,
         judge=_probe_judge(stage, split, prompts),
@@ -316,15 +316,21 @@ def _written_pairs(part: Sequence[Perspective], max_history_turns: int) -> list[
     return [pair for dialogue in _written() if dialogue.view.id in names for pair in dialogue.pairs(max_history_turns)]
 
 
-def _probe_contexts(data: PreparedData, turns: int, seed: int) -> list[Context]:
-    """Return the probe questions of training personas as contexts of one turn."""
-    scripts = probe_scripts(data.train, len(data.train), turns, seed)
-    return [
+def _ppo_prompts(
+    generator: PreferenceGenerator, data: PreparedData, config: Config
+) -> Sequence[Context] | Sequence[Episode]:
+    """Return what PPO answers: real and probe dialogues of training personas, single turns or conversations."""
+    scripts = probe_scripts(data.train, len(data.train), config.evaluation.turns, config.seed)
+    turns = config.ppo.turns_per_episode
+    if turns > 1:
+        return generator.episodes(turns, scripts)
+    questions = [
         Context(script.persona, (Turn("partner", line),))
         for script in scripts
         for line, probe in script.lines
         if probe is not None
     ]
+    return generator.prompts(probes=questions)
 
 
 def _probe_judge(stage: Stage, split: SplitModel, prompts: Any) -> Callable[[], float]:

@@ -39,6 +39,7 @@ def as_html(report: Mapping[str, Any], plots: Sequence[Plot]) -> str:
         tables=[
             sections.models_table(report),
             sections.reward_table(report),
+            sections.alarms_table(report),
             sections.comparison_table(report),
             sections.costs_table(report),
         ],

@@ -19,6 +19,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         sections.goals_table(report),
         sections.models_table(report),
         sections.reward_table(report),
+        sections.alarms_table(report),
         sections.comparison_table(report),
         sections.costs_table(report),
         sections.benchmarks_table(report),

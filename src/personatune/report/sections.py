@@ -126,6 +126,23 @@ def reward_table(report: Mapping[str, Any]) -> Table:
     return Table(title, ("measure", "value", "target", "result", "n"), rows, note=note)
 
 
+def alarms_table(report: Mapping[str, Any]) -> Table:
+    """What PPO was told not to trust, and the alarms that sounded."""
+    ppo, title = report["ppo"], "What went wrong during PPO"
+    if ppo is None:
+        return Table(title, missing=report["missing"]["ppo"])
+    rows = [("–", "reward model", f"missed: {line}", "went on") for line in ppo.get("untrusted_reward") or ()]
+    done = {"warn": "none", "cool": "learning rates halved, KL weight raised", "stop": "stopped"}
+    rows += [
+        (str(alarm["update"]), f"{alarm['name']} alarm", alarm["why"], done[alarm["action"]])
+        for alarm in ppo.get("alarms") or ()
+    ]
+    if not rows:
+        trusted = "the reward model passed its checks, " if "untrusted_reward" in ppo else ""
+        rows = [("–", "nothing", f"{trusted}no alarm sounded", "–")]
+    return Table(title, ("update", "what", "found", "done about it"), rows)
+
+
 def comparison_table(report: Mapping[str, Any]) -> Table:
     comparison, title = report["comparison"], "LoRA against full fine-tuning, to the same held-out loss"
     if comparison is None:

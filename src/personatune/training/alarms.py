@@ -62,10 +62,9 @@ def listen(
         action: Action = getattr(config, name).action
         if action == "cool" and 0 < cooled < update:
             action = "stop"
-        again = any(
-            alarm["name"] == name and (alarm["action"] == "warn" or alarm["update"] == update) for alarm in earlier
-        )
-        if action == "off" or (again and action != "stop"):
+        before = [alarm for alarm in earlier if alarm["name"] == name]
+        heard = any(alarm["update"] == update for alarm in before)  # asked again after the judge's look
+        if action == "off" or heard or (action == "warn" and any(alarm["action"] == "warn" for alarm in before)):
             continue
         found.append(Alarm(update, name, value, limit, action, why))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from personatune.progress import Progress, SilentProgress
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
 from personatune.training.interrupts import StopRequest
+from personatune.training.length_line import LengthLine
 from personatune.training.reward_report import report, swap_personas
 from personatune.training.rl_math import bradley_terry_loss
 from personatune.training.tracking import SilentTracker, Tracker
@@ -35,8 +37,7 @@ class RewardModel:
 
     Attributes:
         mean, scale: of the scores on held-out pairs; `normalise` uses them, so that PPO sees unit-sized rewards.
-        length_slope, length_mean: what the reply's length alone adds to a score, taken out of every score: the slope of
-            raw scores over tokens (end marker included), and the tokens at which nothing is taken.
+        length: what a reply's length alone adds to a score, taken out of every score (`LengthLine`).
     """
 
     def __init__(self, split: SplitModel, prompts: PromptFormat, *, seed: int = 0) -> None:
@@ -44,8 +45,7 @@ class RewardModel:
         self.prompts = prompts
         self.mean = 0.0
         self.scale = 1.0
-        self.length_slope = 0.0
-        self.length_mean = 0.0
+        self.length = LengthLine()
         split.add_branch(BRANCH, head=True, seed=seed)
 
     @torch.no_grad()
@@ -70,22 +70,9 @@ class RewardModel:
         """Return the scores of a batch's replies, N, read at their last tokens; with gradients where they are on."""
         with self.split.active(BRANCH):
             raw = self.split.scalar(BRANCH, self.split.at_ends(trunk))
-        if not self.length_slope:
+        if not self.length.slope:
             return raw
-        tokens = torch.tensor(trunk.rows.lengths, dtype=raw.dtype, device=raw.device)
-        return raw - self.length_slope * (tokens - self.length_mean)
-
-    def take_out_length(self, tokens_N: Tensor, scores_N: Tensor) -> None:
-        """Fit what length alone adds to raw scores (least squares), so that `score_trunk` takes it out from now on.
-
-        Post-hoc reward calibration (Huang et al. 2024, arXiv 2409.17407) with a line in place of their locally weighted
-        regression: the replies here have 2 to 40 words. The loss of pairs of equal length says nothing about how
-        scores follow length, so this slope is an accident of the training and not learnt.
-        """
-        lengths = tokens_N.double()
-        around = lengths - lengths.mean()
-        self.length_mean = float(lengths.mean())
-        self.length_slope = float((around * scores_N.double()).sum() / around.square().sum().clamp(min=1e-9))
+        return raw - self.length(torch.tensor(trunk.rows.lengths, dtype=raw.dtype, device=raw.device))
 
     def normalise(self, scores: Tensor) -> Tensor:
         """Shift and scale scores by what held-out pairs score."""
@@ -103,7 +90,7 @@ class RewardModel:
         """
         self.split.load_branch(BRANCH, folder)
         self.mean, self.scale = report["score_mean"], report["score_scale"]
-        self.length_slope, self.length_mean = report.get("length_slope", 0.0), report.get("length_mean", 0.0)
+        self.length = LengthLine(**report.get("length", {}))
         check = report["check"]
         found = self.score([Context.from_json(check["context"])], [check["reply"]])[0]
         if abs(found - check["score"]) > 1e-3 * max(1.0, abs(check["score"])):
@@ -162,7 +149,7 @@ class RewardModelTrainer:
         total = steps_per_epoch * self.config.epochs
         step = self._resume()
         tracker = self.open_tracker(step)
-        self.reward.length_slope = 0.0  # the loss sees raw scores
+        self.reward.length = LengthLine()  # the loss sees raw scores
         with StopRequest() as stop:
             data = self._encode(pairs)
             count = len(pairs)
@@ -197,7 +184,7 @@ class RewardModelTrainer:
                 lengths[numbers] = torch.tensor(trunk.rows.lengths, dtype=torch.float32)
         lengths, scores = self.processes.summed(lengths), self.processes.summed(scores)
         read = lengths > 0
-        self.reward.take_out_length(lengths[read], scores[read])
+        self.reward.length = LengthLine.fit(lengths[read], scores[read])
 
     def _step(self, data: SharedReplies, count: int, step: int, total: int) -> tuple[float, float]:
         epoch, within = divmod(step, -(-count // self.config.batch_size))
@@ -292,8 +279,7 @@ class RewardModelTrainer:
             **figures,
             "score_mean": self.reward.mean,
             "score_scale": self.reward.scale,
-            "length_slope": self.reward.length_slope,
-            "length_mean": self.reward.length_mean,
+            "length": asdict(self.reward.length),
             "check": check,
         }
 

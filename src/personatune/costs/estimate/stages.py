@@ -105,18 +105,24 @@ def ppo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> Stag
     settings, top = config.ppo, _top(a, config)
     prompts = place.share(settings.prompts_per_update)
     each = settings.replies_per_prompt
+    # In later turns of a conversation each reply has a prompt of its own, longer by a line and a reply a turn.
+    later = settings.turns_per_episode - 1
+    grown = min(lengths.prompt + later * (20 + settings.max_new_tokens), config.model.max_length)
     numbers = parts.adapter_numbers(a, config.branch.rank, top, head=True)
     base = [
         *parts.weights(a, place, config.lora.quantization),
         Term("adapters", numbers * parts.MASTER_BYTES, "reward branch, frozen"),
         *parts.trained("adapters", 2 * numbers, "policy and critic branches"),
     ]
-    sampling = [*_without_gradients(base), *_sampling(a, prompts, each, lengths.prompt, settings.max_new_tokens)]
-    width = lengths.prompt + each * settings.max_new_tokens
-    rows = -(-min(place.share(settings.minibatch_size), prompts * each) // each)
+    sampled = (prompts * each, 1, grown) if later else (prompts, each, lengths.prompt)
+    sampling = [*_without_gradients(base), *_sampling(a, *sampled, settings.max_new_tokens)]
+    width = max(lengths.prompt + each * settings.max_new_tokens, grown + settings.max_new_tokens if later else 0)
+    together = 1 if later else each
+    rows = -(-min(place.share(settings.minibatch_size), prompts * each) // together)
     rows = min(rows, max(1, BATCH_TOKENS // width))
-    cache = _trunk_cache(a, config, prompts * width)
-    answers = rows * each * settings.max_new_tokens
+    kept = prompts * (lengths.prompt + each * settings.max_new_tokens)
+    cache = _trunk_cache(a, config, kept + prompts * each * later * (grown + settings.max_new_tokens))
+    answers = rows * together * settings.max_new_tokens
     step = [
         *base,
         cache,
