@@ -6,37 +6,16 @@ Knows no terminal and no web page; both stand on it.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
-from personatune.dialogue import Context, Persona, Turn
+from personatune.dialogue import MAX_TRAIT_CHARACTERS, MAX_TRAITS, Context, Persona, Turn
 from personatune.errors import UserError
 from personatune.judging.keywords import contradicted_traits, expressed_traits
+from personatune.plain_text import plain_text as plain_text
 
 Stream = Callable[[Context], Iterator[str]]
 """Answers a context with the pieces of one reply, in order."""
-
-MAX_TRAITS = 20  # four times what the presets train on; more would push the dialogue out of the context
-MAX_TRAIT_CHARACTERS = 200  # a trait is a sentence; the longest of Synthetic-Persona-Chat has under 150
-
-# CSI and OSC escape sequences as a whole, so that "\x1b[31mred" leaves "red" and not "[31mred".
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def plain_text(text: str) -> str:
-    """Return ``text`` without anything that steers a terminal: escape sequences, control and direction characters.
-
-    Newlines stay, tabs become spaces, bytes that were no UTF-8 become question marks.
-    """
-    text = _ESCAPE_SEQUENCE.sub("", text).replace("\t", " ").encode("utf-8", "replace").decode("utf-8")
-    return "".join(
-        character
-        for character in text
-        if character == "\n" or (unicodedata.category(character) != "Cc" and character not in _BIDI_CONTROLS)
-    )
-
 
 def parse_persona(text: str) -> Persona:
     """Read a persona as people type it: sentences with ``|`` or a line break between them.
