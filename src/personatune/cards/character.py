@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-from personatune.cards.examples import example_dialogues
+from personatune.cards.examples import as_one_history, example_dialogues
 from personatune.cards.first_person import character_of
-from personatune.cards.limits import MAX_EXAMPLE_TURNS, MAX_LORE_SENTENCES
+from personatune.cards.limits import MAX_EXAMPLE_TURNS, MAX_LORE_CHARACTERS, MAX_PERSONA_CHARACTERS
 from personatune.cards.lorebook import LoreScanner
 from personatune.cards.macros import DEFAULT_USER, Macros
 from personatune.cards.schema import CharacterCard
@@ -22,11 +23,12 @@ class CardCharacter:
 
     Attributes:
         name: what ``{{char}}`` stands for.
-        persona: at most 20 sentences in the first person; the name is one of them, since models are trained on
-            personas that have no other.
+        persona: at most 20 sentences and 1,200 characters in the first person; the name is one of them, since models
+            are trained on personas that have no other.
         told: the sentences and everything left out, with reasons.
         greetings: `first_mes` and the alternate ones, ready to be said; empty ones are left out.
-        examples: the first turns of the example dialogues, as if said before.
+        example_dialogues: what `mes_example` holds.
+        examples: their first turns, as if said before.
     """
 
     def __init__(self, card: CharacterCard, user: str = DEFAULT_USER) -> None:
@@ -49,15 +51,15 @@ class CardCharacter:
             self.macros,
             (_one_line(data.name),),
         )
-        self.examples = tuple(turn for dialogue in self.example_dialogues for turn in dialogue)[:MAX_EXAMPLE_TURNS]
+        self.examples = as_one_history(self.example_dialogues)[:MAX_EXAMPLE_TURNS]
         self._scanner = LoreScanner(data.character_book, self.macros)
         self.regex_entries = self._scanner.regex_entries
 
     def lore(self, history: Sequence[Turn], greeting: int = 0) -> tuple[str, ...]:
         """Return the sentences of the lorebook entries that the last turns speak of, in the order of insertion.
 
-        Where there are more than eight, the entries of the lowest priority (or, without one, of the lowest insertion
-        order) give way, as the specifications say of a full budget.
+        Where they are longer than 500 characters together, the entries of the lowest priority (or, without one, of the
+        lowest insertion order) give way, as the specifications say of a full budget.
         """
         fired = self._scanner.fired(history, greeting)
         told = [lore_sentences(self.macros.expand(note.content), self._character) for note in fired]
@@ -65,11 +67,12 @@ class CardCharacter:
             note.entry.insertion_order if note.entry.priority is None else note.entry.priority for note in fired
         ]
         kept: set[int] = set()
-        room = MAX_LORE_SENTENCES
+        room = MAX_LORE_CHARACTERS
         for index in sorted(range(len(fired)), key=lambda index: -importance[index]):
-            if len(told[index]) <= room:
+            length = sum(map(len, told[index]))
+            if length <= room:
                 kept.add(index)
-                room -= len(told[index])
+                room -= length
         sentences = (sentence for index in sorted(kept) for sentence in told[index])
         return tuple(dict.fromkeys(sentence for sentence in sentences if sentence not in self.persona.traits))
 
@@ -79,9 +82,11 @@ class CardCharacter:
         tell_about(description, self._character, told)
         if personality.strip():
             tell_summary(personality, self._character, told)
-        for sentence in told.sentences[MAX_TRAITS:]:
-            told.drop(f"beyond the first {MAX_TRAITS} sentences", sentence)
-        del told.sentences[MAX_TRAITS:]
+        lengths = itertools.accumulate(map(len, told.sentences))
+        count = min(MAX_TRAITS, max(1, sum(length <= MAX_PERSONA_CHARACTERS for length in lengths)))
+        for sentence in told.sentences[count:]:
+            told.drop(f"beyond {MAX_TRAITS} sentences or {MAX_PERSONA_CHARACTERS:,} characters", sentence)
+        del told.sentences[count:]
         return told
 
 

@@ -9,6 +9,9 @@ from personatune.cards.macros import Macros
 from personatune.cards.sentences import card_text
 from personatune.dialogue import Turn
 
+SILENCE = Turn("partner", "…")
+"""Said by the partner where a character speaks twice in a row; prompts open a chat that it begins in the same way."""
+
 _START = re.compile(r"^[ \t]*(?:<START>|END_OF_DIALOG)[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _LABEL = re.compile(r"[ \t]*([^:\n]{1,80}?)[ \t]*:[ \t]*(.*)")
 
@@ -40,3 +43,18 @@ def example_dialogues(text: str, macros: Macros, names: Sequence[str]) -> list[t
         if dialogue := tuple(Turn(speaker, words) for speaker, words in said if words):
             dialogues.append(dialogue)
     return dialogues
+
+
+def as_one_history(dialogues: Sequence[Sequence[Turn]]) -> tuple[Turn, ...]:
+    """Put dialogues behind each other so that partner and character take turns and the character has the last word."""
+    history: list[Turn] = []
+    for turn in (turn for dialogue in dialogues for turn in dialogue):
+        if history and history[-1].speaker == turn.speaker:
+            if turn.speaker == "self":
+                history.append(SILENCE)
+            else:
+                history.pop()  # never answered
+        history.append(turn)
+    if history and history[-1].speaker == "partner":
+        history.pop()
+    return tuple(history)

@@ -56,6 +56,9 @@ _BEFORE_PLACES = frozenset("in to from at of near around across outside through 
 _COPULAS = frozenset("am was is be become became remain".split())
 _PREDICATE_ENDS = frozenset(", ; : of with to for from by in on at and but or than like".split())
 _INTRODUCED = re.compile(r"(?:meet )?([A-Z][a-zé'-]+)(?: [A-Z][a-zé'-]+)?(?:, an? | (?:is|was|has) )", re.IGNORECASE)
+_TITLES = frozenset(
+    "The Dr Dr. Mr Mr. Mrs Mrs. Miss Lady Lord Sir Captain King Queen Prince Princess Your She He They It".split()
+)
 _PARTICIPLES = frozenset({"been", "got", "had", "become"})
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*['’]?|\s+|[^\w\s]|_")
@@ -82,29 +85,12 @@ class UnclearError(Exception):
 
 def character_of(text: str, name: str, nickname: str, user: str) -> Character:
     """Find out how a text speaks of its character: its names (the first name too) and its most frequent pronoun."""
-    names = {part for full in (name, nickname) if (part := " ".join(full.split()))}
-    names |= {first for full in tuple(names) if len(first := full.split()[0].strip(",")) > 2 and first[0].isupper()}
-    if not any(name in text for name in names):  # a card named by a title ("The Baker's Daughter") introduces its hero
-        introduced = _INTRODUCED.match(text.strip())
-        names |= {introduced[1]} if introduced and introduced[1][0].isupper() else set()
-    names -= {
-        "The",
-        "Dr",
-        "Mr",
-        "Mrs",
-        "Miss",
-        "Lady",
-        "Lord",
-        "Sir",
-        "Captain",
-        "King",
-        "Queen",
-        "Your",
-        "She",
-        "He",
-        "They",
-        "It",
-    }
+    full_names = {" ".join(full.split()) for full in (name, nickname)} - {""}
+    first_names = {full.split()[0].strip(",") for full in full_names}
+    if not any(known in text for known in full_names | first_names):
+        introduced = _INTRODUCED.match(text.strip())  # a card named by a title ("The Baker's Daughter")
+        first_names |= {introduced[1]} if introduced and introduced[1][0].isupper() else set()
+    names = full_names | {first for first in first_names - _TITLES if len(first) > 2 and first[0].isupper()}
     counts = Counter(re.findall(r"[a-z]+", text.lower()))
     frequencies: dict[Pronoun, int] = {
         pronoun: sum(counts[form] for form in forms) for pronoun, forms in _FORMS.items()

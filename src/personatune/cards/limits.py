@@ -32,8 +32,10 @@ MAX_SCAN_DEPTH = 100
 """Turns a lorebook looks back over, whatever the card asks."""
 MAX_SCANNED_CHARACTERS = 10_000
 """Of the turns (and of entries that fired), the last: two hundred thousand keys are looked for in half a second."""
-MAX_LORE_SENTENCES = 8
-"""Of all entries that fire in one turn: with twenty persona sentences they leave half of 512 tokens to the dialogue."""
+MAX_PERSONA_CHARACTERS = 1_200
+"""Of a card's persona sentences together: about 280 of the 512 tokens that the presets' prompts have."""
+MAX_LORE_CHARACTERS = 500
+"""Of the sentences that a turn's lorebook entries add: about 120 tokens more; the rest is the dialogue's."""
 MAX_LORE_PASSES = 4
 """How often entries that fired may set off others (`recursive_scanning`)."""
 

@@ -41,9 +41,8 @@ def card_in_png(chunks: Sequence[Chunk], place: str) -> CharacterCard:
     notes = list(parsed.notes)
     if first.chunk.kind != b"tEXt":
         notes.append(f"the card is in {first.chunk.kind.decode()}, which other programs don't read; convert mends it")
-    for other in found[1:]:
-        why = "an older copy" if other.keyword != first.keyword else "a second one"
-        notes.append(f"chunk {other.keyword} holds {why}, which isn't read")
+    if sum(entry.keyword == first.keyword for entry in found) > 1:
+        notes.append(f"there are several chunks {first.keyword}; the first one counts")
     return card_of(parsed.document, where, tuple(notes))
 
 

@@ -84,6 +84,17 @@ def new_card(name: str, sentences: Sequence[str], version: Version) -> Character
     return as_version(card_of(document, "the new card"), version).card
 
 
+def with_fields(card: CharacterCard, fields: Mapping[str, str]) -> CharacterCard:
+    """Return the card with other texts in some of its fields."""
+    document = dict(card.document)
+    if card.version == "v1":
+        document |= fields
+    else:
+        document["data"] = {**document["data"], **fields}
+        document |= {key: value for key, value in fields.items() if key in document}  # V1 copies beside `data`
+    return card_of(document, "the changed card", card.notes)
+
+
 def unknown_fields(card: CharacterCard) -> list[str]:
     """Name the fields of a card that no version knows; they are kept and not used."""
     if card.version == "v1":

@@ -9,7 +9,20 @@ from pathlib import Path
 
 import typer
 
-from personatune.cli import chat, data, doctor, engagement, estimate, evaluate, export, judge, probes, rank, stages
+from personatune.cli import (
+    cards,
+    chat,
+    data,
+    doctor,
+    engagement,
+    estimate,
+    evaluate,
+    export,
+    judge,
+    probes,
+    rank,
+    stages,
+)
 from personatune.errors import ToldElsewhereError, UserError
 from personatune.launch import launched_processes, process_number
 
@@ -21,6 +34,7 @@ app = typer.Typer(
 )
 for commands in (stages, estimate, evaluate, chat, export, rank, doctor):
     app.add_typer(commands.app)
+app.add_typer(cards.app, name="cards")
 app.add_typer(data.app, name="data")
 app.add_typer(engagement.app, name="engagement")
 app.add_typer(judge.app, name="judge")
