@@ -24,11 +24,12 @@ GROUND = {
     "intervals",
     "launch",
     "lexicon",
+    "plain_text",
     "progress",
     "storage",
     "words",
 }
-MIDDLE = {"data", "model", "judging"}
+MIDDLE = {"cards", "data", "model", "judging"}
 UPPER = {"training", "evaluation", "chat", "export"}
 """Every other area (report, doctor, pipeline, cli, ...) is the top floor: it may use all, and nobody below uses it."""
 

@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 Role = Literal["self", "partner"]
 
+MAX_TRAITS = 20  # four times what the presets train on; more would push the dialogue out of the context
+MAX_TRAIT_CHARACTERS = 200  # a trait is a sentence; the longest of Synthetic-Persona-Chat has under 150
+
 
 @dataclass(frozen=True, slots=True)
 class Persona:

@@ -6,36 +6,23 @@ Knows no terminal and no web page; both stand on it.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from personatune.dialogue import Context, Persona, Turn
+from personatune.cards.character import CardCharacter
+from personatune.cards.examples import SILENCE
+from personatune.cards.files import looks_like_card_file, read_card
+from personatune.cards.macros import DEFAULT_USER
+from personatune.dialogue import MAX_TRAIT_CHARACTERS, MAX_TRAITS, Context, Persona, Turn
 from personatune.errors import UserError
 from personatune.judging.keywords import contradicted_traits, expressed_traits
+from personatune.plain_text import plain_text
+
+__all__ = ["ChatSession", "Stream", "Why", "parse_persona", "plain_text", "read_persona"]
 
 Stream = Callable[[Context], Iterator[str]]
 """Answers a context with the pieces of one reply, in order."""
-
-MAX_TRAITS = 20  # four times what the presets train on; more would push the dialogue out of the context
-MAX_TRAIT_CHARACTERS = 200  # a trait is a sentence; the longest of Synthetic-Persona-Chat has under 150
-
-# CSI and OSC escape sequences as a whole, so that "\x1b[31mred" leaves "red" and not "[31mred".
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def plain_text(text: str) -> str:
-    """Return ``text`` without anything that steers a terminal: escape sequences, control and direction characters.
-
-    Newlines stay, tabs become spaces, bytes that were no UTF-8 become question marks.
-    """
-    text = _ESCAPE_SEQUENCE.sub("", text).replace("\t", " ").encode("utf-8", "replace").decode("utf-8")
-    return "".join(
-        character
-        for character in text
-        if character == "\n" or (unicodedata.category(character) != "Cc" and character not in _BIDI_CONTROLS)
-    )
 
 
 def parse_persona(text: str) -> Persona:
@@ -58,6 +45,23 @@ def parse_persona(text: str) -> Persona:
     return Persona(traits)
 
 
+def read_persona(text: str, user: str = DEFAULT_USER) -> Persona | CardCharacter:
+    """Read a persona as users give it: a character card's file (``.json``, ``.png``, ``.charx``), or sentences.
+
+    Args:
+        user: what a card calls whom it talks with.
+
+    Raises:
+        UserError: no such file, no card, or no usable sentences.
+    """
+    if not looks_like_card_file(text):
+        return parse_persona(text)
+    path = Path(text.strip()).expanduser()
+    if not path.exists() and " " in text.strip():
+        raise UserError(f"{path}: no such file; to give sentences instead, end them with a full stop")
+    return CardCharacter(read_card(path).card, user)
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
     """What a reply has to do with the persona, by keywords.
@@ -65,33 +69,48 @@ class Why:
     Attributes:
         used: the persona sentences the reply expresses.
         contradicted: the persona sentences it contradicts.
+        persona: the persona as the reply was given it: with what a card's lorebook added to that turn.
     """
 
     reply: str
     used: tuple[str, ...]
     contradicted: tuple[str, ...]
+    persona: Persona
 
 
 class ChatSession:
     """One person talking with one persona.
 
     Args:
+        persona: sentences, or the character of a card. A character opens the chat with its greeting, its example
+            dialogues go before the chat (and are the first to go where the context gets long), and what its lorebook
+            knows of the last turns joins the persona of the turn.
         stream: answers a context (persona and turns, the partner's last) with the pieces of one reply.
     """
 
-    def __init__(self, persona: Persona, stream: Stream) -> None:
-        self._persona = persona
+    def __init__(self, persona: Persona | CardCharacter, stream: Stream) -> None:
         self._stream = stream
-        self._history: tuple[Turn, ...] = ()
+        self.change_persona(persona)
 
     @property
     def persona(self) -> Persona:
         return self._persona
 
     @property
+    def character(self) -> CardCharacter | None:
+        """The card's character, if it is one who is talked with."""
+        return self._character
+
+    @property
     def history(self) -> tuple[Turn, ...]:
-        """The turns so far, "partner" (the person) and "self" (the persona) in alternation."""
+        """The turns so far, "partner" (the person) and "self" (the persona) in alternation; a greeting is the first."""
         return self._history
+
+    @property
+    def greeting(self) -> str | None:
+        """What the character says first."""
+        greetings = self._character.greetings if self._character is not None else ()
+        return greetings[self._greeting] if greetings else None
 
     def say(self, text: str) -> Generator[str, None, None]:
         """Stream the reply to ``text``, then record both turns.
@@ -107,23 +126,41 @@ class ChatSession:
         if not said:
             raise UserError("nothing said: type some words, or /help")
         turn = Turn("partner", said)
+        told = self._with_lore((*self._history, turn))
         pieces: list[str] = []
         try:
-            for piece in self._stream(Context(self._persona, (*self._history, turn))):
+            for piece in self._stream(Context(told, (*self._before(), *self._history, turn))):
                 pieces.append(piece)
                 yield piece
         finally:
             if reply := "".join(pieces).strip():
                 self._history = (*self._history, turn, Turn("self", reply))
+                self._told = told
 
     def reset(self) -> None:
-        """Forget the conversation; the persona stays."""
-        self._history = ()
+        """Forget the conversation; the persona stays, and a character greets again."""
+        self._history = (Turn("self", self.greeting),) if self.greeting is not None else ()
+        self._told = self._persona
 
-    def change_persona(self, persona: Persona) -> None:
+    def change_persona(self, persona: Persona | CardCharacter) -> None:
         """Take another persona and begin anew: what was said before was said by someone else."""
-        self._persona = persona
+        self._character = persona if isinstance(persona, CardCharacter) else None
+        self._persona = persona.persona if isinstance(persona, CardCharacter) else persona
+        self._greeting = 0
         self.reset()
+
+    def greet(self, number: int) -> str:
+        """Begin anew with another of the character's greetings, counted from 1.
+
+        Raises:
+            UserError: there is no such greeting.
+        """
+        count = len(self._character.greetings) if self._character is not None else 0
+        if not 1 <= number <= count:
+            raise UserError(f"greeting {number}: the persona has {count or 'none'}{', from 1 on' if count else ''}")
+        self._greeting = number - 1
+        self.reset()
+        return self.greeting or ""
 
     def why(self) -> Why:
         """Say which persona sentences the last reply used and which it contradicts.
@@ -133,9 +170,20 @@ class ChatSession:
         """
         if not self._history:
             raise UserError("no reply yet: say something first")
-        reply, traits = self._history[-1].text, self._persona.traits
+        reply, told = self._history[-1].text, self._told
         return Why(
             reply,
-            tuple(traits[index] for index in expressed_traits(reply, self._persona)),
-            tuple(traits[index] for index in contradicted_traits(reply, self._persona)),
+            tuple(told.traits[index] for index in expressed_traits(reply, told)),
+            tuple(told.traits[index] for index in contradicted_traits(reply, told)),
+            told,
         )
+
+    def _with_lore(self, history: tuple[Turn, ...]) -> Persona:
+        """Return the persona with what the character's lorebook knows of the last turns."""
+        lore = self._character.lore(history, self._greeting) if self._character is not None else ()
+        return Persona((*self._persona.traits, *lore), self._persona.name) if lore else self._persona
+
+    def _before(self) -> tuple[Turn, ...]:
+        """Return the example dialogues, kept apart from a greeting by the partner's silence."""
+        examples = self._character.examples if self._character is not None else ()
+        return (*examples, SILENCE) if examples and self.greeting is not None else examples

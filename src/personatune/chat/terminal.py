@@ -12,14 +12,16 @@ from contextlib import suppress
 from rich.console import Console
 from rich.text import Text
 
-from personatune.chat.session import ChatSession, parse_persona, plain_text
+from personatune.cards.macros import DEFAULT_USER
+from personatune.chat.session import ChatSession, plain_text, read_persona
 from personatune.errors import UserError, did_you_mean
 
 ReadLine = Callable[[str], str]
 """Shows a prompt and returns one line; raises EOFError at the end (Ctrl-D), as `input` does."""
 
 COMMANDS = {
-    "/persona": "show the persona; with sentences (I have two dogs. | I am a chef.) take another and begin anew",
+    "/persona": "show the persona; with sentences (I have two dogs. | I am a chef.) or a card.png take another",
+    "/greeting": "begin anew with the next greeting of a character card, or with the one of a number",
     "/reset": "forget the conversation",
     "/why": "which persona sentences the last reply used or contradicts",
     "/help": "this list",
@@ -38,10 +40,15 @@ def terminal_reader() -> ReadLine:
     return input
 
 
-def chat_in_terminal(session: ChatSession, console: Console, read_line: ReadLine) -> None:
-    """Talk until /quit or the end of input."""
+def chat_in_terminal(session: ChatSession, console: Console, read_line: ReadLine, user: str = DEFAULT_USER) -> None:
+    """Talk until /quit or the end of input.
+
+    Args:
+        user: what a character card calls the person, if one is taken on the way.
+    """
     _show_persona(session, console)
     console.print("Type to talk, /help for the commands, Ctrl-D to leave.", style="dim", markup=False)
+    _show_greeting(session, console)
     while True:
         try:
             line = plain_text(read_line("you> ")).strip()
@@ -57,7 +64,7 @@ def chat_in_terminal(session: ChatSession, console: Console, read_line: ReadLine
             return
         try:
             if line.startswith("/"):
-                _obey(line, session, console)
+                _obey(line, session, console, user)
             else:
                 _reply(line, session, console)
         except UserError as error:
@@ -86,15 +93,20 @@ def _reply(line: str, session: ChatSession, console: Console) -> None:
         console.out("")
 
 
-def _obey(line: str, session: ChatSession, console: Console) -> None:
+def _obey(line: str, session: ChatSession, console: Console, user: str) -> None:
     command, _, rest = line.partition(" ")
     if command == "/persona":
         if rest.strip():
-            session.change_persona(parse_persona(rest))
+            session.change_persona(read_persona(rest, user))
         _show_persona(session, console)
+        if rest.strip():
+            _show_greeting(session, console)
+    elif command == "/greeting":
+        _greet_otherwise(rest.strip(), session, console)
     elif command == "/reset":
         session.reset()
         console.print("The conversation is forgotten.", style="dim")
+        _show_greeting(session, console)
     elif command == "/why":
         _show_why(session, console)
     elif command == "/help":
@@ -110,9 +122,24 @@ def _show_persona(session: ChatSession, console: Console) -> None:
         console.print(Text(f"  · {plain_text(trait)}"))
 
 
+def _show_greeting(session: ChatSession, console: Console) -> None:
+    if session.greeting is not None:
+        console.print(Text.assemble(("bot> ", "bold"), plain_text(session.greeting)))
+
+
+def _greet_otherwise(number: str, session: ChatSession, console: Console) -> None:
+    """Begin anew with the greeting of a number, or the next one after the last."""
+    greetings = session.character.greetings if session.character is not None else ()
+    if number and not number.isdecimal():
+        raise UserError(f"/greeting {number}: expected a number from 1 to {len(greetings)}, or none for the next one")
+    current = greetings.index(session.greeting) if session.greeting in greetings else -1
+    session.greet(int(number) if number else (current + 1) % max(1, len(greetings)) + 1)
+    _show_greeting(session, console)
+
+
 def _show_why(session: ChatSession, console: Console) -> None:
     why = session.why()
-    for trait in session.persona.traits:
+    for trait in why.persona.traits:
         if trait in why.contradicted:
             mark, style, word = "✗", "red", "contradicted"
         elif trait in why.used:

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from personatune.cli import (
+    cards,
     chat,
     compare_methods,
     data,
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for commands in (stages, compare_methods, estimate, evaluate, chat, export, rank, doctor):
     app.add_typer(commands.app)
+app.add_typer(cards.app, name="cards")
 app.add_typer(data.app, name="data")
 app.add_typer(engagement.app, name="engagement")
 app.add_typer(judge.app, name="judge")

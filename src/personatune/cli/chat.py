@@ -30,7 +30,10 @@ def chat(
             "hub id; +critic or +best-of-8 behind it. Without it: flagship, or ppo where --run is given."
         ),
     ] = None,
-    persona: Annotated[str | None, typer.Option(help='Sentences: "I have two dogs. | I am a chef."')] = None,
+    persona: Annotated[
+        str | None, typer.Option(help='Sentences, "I have two dogs. | I am a chef.", or a character card\'s file.')
+    ] = None,
+    user: Annotated[str, typer.Option(help="What a card calls you.")] = "User",
     temperature: Annotated[float, typer.Option(min=0, help="0 always gives the likeliest reply.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     runs: Runs = RUNS,
@@ -38,13 +41,13 @@ def chat(
     """Chat in the terminal: with the shipped model, or with one of a run."""
     from rich.console import Console
 
-    from personatune.chat.session import ChatSession, parse_persona
+    from personatune.chat.session import ChatSession, read_persona
     from personatune.chat.terminal import chat_in_terminal, terminal_reader
     from personatune.dialogue import Persona
     from personatune.pipeline.contenders import load_contender
     from personatune.pipeline.flagship import FLAGSHIP
 
-    chosen = parse_persona(persona) if persona else Persona(_DEFAULT_PERSONA)
+    chosen = read_persona(persona, user) if persona else Persona(_DEFAULT_PERSONA)
     reference = model or (FLAGSHIP if run is None else "ppo")
     set_up_libraries()
     from personatune.model.generation import Sampling
@@ -53,4 +56,11 @@ def chat(
     bot = load_contender(reference, run=run, runs=runs, sampling=sampling, seed=seed).chatbot
     if bot is None:
         raise UserError(f"--model {reference}: nobody to talk to; give flagship, sft, ppo, a folder or an id")
-    chat_in_terminal(ChatSession(chosen, bot.stream), Console(), terminal_reader())
+    console = Console()
+    session = ChatSession(chosen, bot.stream)
+    if session.character is not None and (left_out := len(session.character.told.left_out)):
+        console.print(
+            f"{left_out} pieces of the card became no persona sentence; personatune cards show tells which and why.",
+            style="dim", markup=False, highlight=False,
+        )  # fmt: skip
+    chat_in_terminal(session, console, terminal_reader(), user)
