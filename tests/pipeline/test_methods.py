@@ -211,9 +211,10 @@ def test_models_of_the_run_are_contenders_with_a_strategy_behind_their_name(
     assert best.identity["weights"] == dpo.identity["weights"]
     assert critic.identity["picked_by"].startswith("critic ")
     assert len(best.respond(contexts)) == len(dpo.respond(contexts)) == 3
-    say = best.in_dialogues(seed=1)
+    say, again = best.in_dialogues(seed=1), best.in_dialogues(seed=1)
     assert say is not None
-    assert say(contexts) == best.in_dialogues(seed=1)(contexts)
+    assert again is not None
+    assert say(contexts) == again(contexts)
     with pytest.raises(UserError, match="best-of asks the reward model of a run"):
         load_contender(f"{program.runs.parent / 'model'}+best-of-3", runs=program.runs)
 
