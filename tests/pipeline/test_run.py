@@ -364,7 +364,7 @@ def test_ppo_refuses_a_reward_model_that_fails_its_own_report_and_names_every_ch
     assert "on_untrusted_reward: warn" in settings  # as the preset quick has it
     (run / "config.yaml").write_text(settings.replace("on_untrusted_reward: warn", "on_untrusted_reward: refuse"))
     report = read(run / "reward" / "report.json")
-    report["accuracy"]["all"]["value"], report["length_correlation"] = 0.7, -0.4
+    report["accuracy"]["all"]["value"], report["length_correlation"]["value"] = 0.7, -0.4
     report["persona_sensitivity"]["value"] = 0.9
     (run / "reward" / "report.json").write_text(json.dumps(report), encoding="utf-8")
     Run.open(done.folder, "tiny").forget("ppo")
