@@ -87,7 +87,7 @@ def test_on_real_dialogues_a_mirrored_reply_is_as_often_right_as_wrong(shared_da
         for mirrors in (False, True)
     )
     assert not plain.mirrors
-    for kind, least in (("persona_swap", 0.4), ("off_topic", 0.25), ("contradiction", 0.15)):
+    for kind, least in (("persona_swap", 0.4), ("off_topic", 0.25), ("contradiction", 0.3)):
         assert mirrored.mirrors[kind] >= least * mirrored.counts[kind], kind
     both = Counter(pair.chosen.lower().rstrip(" .!?") for pair in mirrored.pairs) & Counter(
         pair.rejected.lower().rstrip(" .!?") for pair in mirrored.pairs

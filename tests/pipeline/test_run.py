@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from personatune.config import save_config
 from personatune.pipeline.run import BUILDS_ON, STAGES, Run
 from personatune.training.tracking import open_tracker
 
@@ -363,7 +364,7 @@ def test_ppo_refuses_a_reward_model_that_fails_its_own_report_and_names_every_ch
     assert "on_untrusted_reward: warn" in settings  # as the preset quick has it
     (run / "config.yaml").write_text(settings.replace("on_untrusted_reward: warn", "on_untrusted_reward: refuse"))
     report = read(run / "reward" / "report.json")
-    report["accuracy"]["all"]["value"], report["length_correlation"] = 0.7, -0.4
+    report["accuracy"]["all"]["value"], report["length_correlation"]["value"] = 0.7, -0.4
     report["persona_sensitivity"]["value"] = 0.9
     (run / "reward" / "report.json").write_text(json.dumps(report), encoding="utf-8")
     Run.open(done.folder, "tiny").forget("ppo")
@@ -379,6 +380,27 @@ def test_ppo_refuses_a_reward_model_that_fails_its_own_report_and_names_every_ch
     missed = read(run / "ppo" / "summary.json")["untrusted_reward"]
     assert missed[0].startswith("accuracy 70 % (target ≥ 80 %")
     assert len(missed) >= 2
+
+
+def test_a_run_over_conversations_with_terms_of_ones_own(
+    done: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = done.folder / "tiny"
+    (tmp_path / "own_tone.py").write_text("def calm(context, reply):\n    return -reply.count('!')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    opened = Run.open(done.folder, "tiny")
+    opened.forget("preferences")
+    opened.config.ppo.turns_per_episode, opened.config.ppo.turn_credit = 2, "discounted"
+    opened.config.ppo.reward_terms = {"length": 0.1, "own_tone:calm": 0.5}
+    save_config(opened.config, run / "config.yaml")
+    for stage in ("preferences", "reward", "ppo"):
+        assert done.stage(stage)[0] == 0
+    prompts = [json.loads(line) for line in (run / "preferences" / "prompts.jsonl").read_text("utf-8").splitlines()]
+    assert sum("lines" in row for row in prompts) >= len(prompts) / 2
+    metrics = read(run / "ppo" / "summary.json")["metrics"]
+    assert {"score_turn_1", "score_turn_2", "term_length", "term_own_tone:calm", "learned_score"} <= set(metrics[0])
+    assert "term_own_tone:calm" in (run / "ppo" / "metrics.csv").read_text(encoding="utf-8")
 
 
 def test_the_report_of_a_run_tells_which_checks_of_the_reward_model_failed(finished: Path) -> None:

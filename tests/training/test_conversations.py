@@ -224,11 +224,8 @@ def alarmed(**alarms: Any) -> AlarmsConfig:
 
 
 def rates(trainer: PPOTrainer) -> list[float]:
-    return [
-        group["lr"]
-        for optimizer in (trainer.step.policy_optimizer, trainer.step.critic_optimizer)
-        for group in optimizer.param_groups
-    ]
+    optimizers = (trainer.step.policy_optimizer, trainer.step.critic_optimizer)
+    return [group["lr"] for optimizer in optimizers if optimizer is not None for group in optimizer.param_groups]
 
 
 ALWAYS = {"action": "cool", "low": 50.0, "high": 60.0}  # no reply is fifty times as long as the reference's

@@ -206,12 +206,15 @@ def test_the_report_is_what_counting_by_hand_gives() -> None:
     mean_length, mean_score = sum(lengths) / 8, sum(scores) / 8
     covariance = sum((a - mean_length) * (b - mean_score) for a, b in zip(lengths, scores, strict=True))
     spread = math.sqrt(sum((a - mean_length) ** 2 for a in lengths) * sum((b - mean_score) ** 2 for b in scores))
-    assert figures["length_correlation"] == pytest.approx(covariance / spread)
+    assert figures["length_correlation"]["value"] == pytest.approx(covariance / spread)
+    for name in ("length_correlation", "calibration_error"):
+        assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]
+        assert figures[name]["n"] == 4
 
 
 def test_replies_of_one_length_have_no_correlation_with_it() -> None:
     figures = report([pair("generic", "a b", "c d")] * 2, [1.0, 2.0], [0.0, 3.0], [0.0, 0.0], 100, 0)
-    assert figures["length_correlation"] == 0.0
+    assert figures["length_correlation"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_being_right() -> None:
@@ -219,9 +222,9 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_being_right() -
     doubtful = math.log(0.62 / 0.38)
     margins = [certain] * 9 + [-certain] + [doubtful, -doubtful]
     expected = 10 / 12 * abs(0.9 - 0.9) + 2 / 12 * abs(0.5 - 0.62)
-    assert calibration_error(torch.tensor(margins, dtype=torch.float64)) == pytest.approx(expected, abs=1e-9)
-    assert calibration_error(torch.tensor([50.0, 60.0])) == pytest.approx(0.0, abs=1e-6)
-    assert calibration_error(torch.tensor([-50.0, -60.0])) == pytest.approx(1.0, abs=1e-6)
+    assert calibration_error(margins) == pytest.approx(expected, abs=1e-9)
+    assert calibration_error([50.0, 60.0]) == pytest.approx(0.0, abs=1e-6)
+    assert calibration_error([-50.0, -60.0]) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_every_context_gets_a_persona_that_shares_nothing_with_its_own() -> None:

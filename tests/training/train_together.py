@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from tests.conftest import HandMadeDialogues, TinyModels
 
 from personatune.config import BranchConfig, DPOConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
-from personatune.dialogue import PreferencePair
+from personatune.dialogue import Context, Episode, PreferencePair
 from personatune.model.branches import SplitModel
 from personatune.storage import write_json
 from personatune.training.distributed import join_processes
@@ -43,7 +43,8 @@ REWARD = RewardConfig(learning_rate=1e-2, epochs=2, batch_size=4)
 DPO = DPOConfig(learning_rate=5e-3, epochs=2, batch_size=4, evaluations=2)
 PPO = PPOConfig(
     updates=3, prompts_per_update=5, replies_per_prompt=2, epochs=2, minibatch_size=4, policy_learning_rate=5e-3,
-    critic_learning_rate=5e-3, max_new_tokens=8, judge_every=2,
+    critic_learning_rate=5e-3, max_new_tokens=8, judge_every=2, turns_per_episode=2, turn_credit="discounted",
+    reward_terms={"length": 0.5},
 )  # fmt: skip
 
 
@@ -102,7 +103,11 @@ def ppo(tiny: TinyModels, folder: Path, curve: Curve) -> Trained:
     model = RewardModel(split, tiny.prompts())
     with torch.no_grad():  # a head with an opinion, as training would leave
         split.heads[BRANCH].weight.copy_(torch.randn(1, 32, generator=torch.Generator().manual_seed(5)))
-    contexts = HandMadeDialogues.contexts(7, seed=1)
+    alone = HandMadeDialogues.contexts(7, seed=1)  # single replies, and conversations of two
+    contexts: list[Context | Episode] = [
+        *alone[:3],
+        *(Episode(context, ("And where is home for you?",)) for context in alone[3:]),
+    ]
     options: dict[str, Any] = {"judge": lambda: 0.5, "open_tracker": lambda _: curve}
     trainer = PPOTrainer(split, tiny.prompts(), model, contexts, PPO, folder, **options)
     trainer.train()

@@ -218,8 +218,9 @@ class PreferenceGenerator:
     ) -> Iterator[tuple[Reply, PreferencePair]]:
         # No kind of edit makes more than its share, so that "not" in a reply doesn't mean that it is the worse one;
         # only when the turns are through do the frequent kinds fill up what the rare ones couldn't.
-        left = list(golds)
-        for limit in (quota / len(EDIT_KINDS), quota):
+        # Turns with a mirror come first: otherwise the edit alone would tell the worse reply three times in four.
+        left, share = list(golds), quota / len(EDIT_KINDS)
+        for limit, mirrored in ((share, self._config.mirrors), (share, False), (quota, False)):
             again = []
             for gold in left:
                 rare_first = sorted(EDIT_KINDS, key=lambda kind: edits[kind])
@@ -232,13 +233,13 @@ class PreferenceGenerator:
                     ),
                     None,
                 )
-                if edit is None or not pool.alike(len(words(edit.text)), gold):
+                other = counterfactual(gold, edit) if edit and self._config.mirrors else None
+                if edit is None or not pool.alike(len(words(edit.text)), gold) or (mirrored and other is None):
                     again.append(gold)
                     continue
                 edits[edit.kind] += 1
                 origin = f"gold, edited ({edit.kind}: {edit.change}) | {gold.origin}"
                 yield gold, PreferencePair(gold.context, gold.text, edit.text, "contradiction", origin)
-                other = counterfactual(gold, edit) if self._config.mirrors else None
                 if other is not None:
                     edits[edit.kind] += 1
                     yield gold, PreferencePair(other, edit.text, gold.text, "contradiction", MIRROR + origin)

@@ -89,10 +89,10 @@ def _table(title: str, figures: dict[str, dict[str, float]]) -> Table:
             table.add_section()
         table.add_row(
             Text(kind),
-            *(f"{row[name]:,}" if name != "share" else f"{row[name]:.0%}" for name in counts),
+            *(f"{row[name]:,}" if name != "share" else f"{100 * row[name]:.0f} %" for name in counts),
             *(f"{row[name]:.1f}" for name in ("words_chosen", "words_rejected")),
             f"{row['difference']:+.2f}",
-            *(f"{row[name]:.0%}" for name in shares),
+            *(f"{100 * row[name]:.0f} %" for name in shares),
         )
     return table
 

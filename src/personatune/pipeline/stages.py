@@ -207,8 +207,6 @@ def ppo(stage: Stage) -> dict[str, Any]:
         more = {"kl_budget": config.ppo.kl_budget, "untrusted_reward": untrusted}
         write_json(stage.folder / "summary.json", {**result.to_json(), **more})
         trainer.checkpoints.clear()
-    for warning in result.warnings:
-        stage.progress.say(f"PPO: {warning}")
     summary = result.to_json()
     return {"updates": summary["updates"], "kl": summary["kl_end"], "stopped": result.stopped}
 

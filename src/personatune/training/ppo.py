@@ -202,6 +202,7 @@ class PPOTrainer:
                 result.stopped = f"{alarm.name} alarm at update {alarm.update}: {alarm.why}"
             result.alarms.append(alarm.to_json())
             result.warnings.append(str(alarm))
+            self.progress.say(f"PPO: {alarm}")
 
     def _save(self, result: PPOResult, update: int) -> None:
         self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])

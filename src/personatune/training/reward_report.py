@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from personatune.config import RewardTargets
 from personatune.dialogue import Context, PreferencePair
 from personatune.errors import UserError
-from personatune.intervals import Estimate, bootstrap
+from personatune.intervals import Array, Estimate, bootstrap
 
 
 def swap_personas(contexts: Sequence[Context]) -> list[Context]:
@@ -43,7 +42,7 @@ def report(
     """Return the reward model's report, from the scores of every pair's replies.
 
     ``accuracy``: share of pairs ranked right, all and by kind, 95 % bootstrap intervals over pairs (a tie is wrong).
-    ``calibration``: expected gap between σ(difference) and the share right, over ten equal bins of confidence.
+    ``calibration_error``: expected gap between σ(difference) and the share right, over ten equal bins of confidence.
     ``length_correlation``: Pearson correlation of score with words in the reply, over all replies.
     ``persona_sensitivity``: share of pairs whose chosen reply scores lower under another persona (``swapped``).
     """
@@ -55,33 +54,42 @@ def report(
     for pair, better, worse in zip(pairs, chosen, rejected, strict=True):
         right["all"].append(better > worse)
         right[pair.kind].append(better > worse)
-    lengths = [len(pair.chosen.split()) for pair in pairs] + [len(pair.rejected.split()) for pair in pairs]
-    table = torch.tensor([lengths, [*chosen, *rejected]], dtype=torch.float64)
-    margins = torch.tensor(chosen, dtype=torch.float64) - torch.tensor(rejected, dtype=torch.float64)
+    lengths = [(len(pair.chosen.split()), len(pair.rejected.split())) for pair in pairs]
+    rows = [[*row, better, worse] for row, better, worse in zip(lengths, chosen, rejected, strict=True)]
+    margins = [better - worse for better, worse in zip(chosen, rejected, strict=True)]
     falls = [own > other for own, other in zip(chosen, swapped, strict=True)]
     return {
         "n": len(pairs),
         "accuracy": {kind: share(values).to_json() for kind, values in right.items()},
-        "calibration_error": calibration_error(margins),
-        "length_correlation": float(torch.corrcoef(table)[0, 1].nan_to_num()),
+        "calibration_error": bootstrap(margins, bootstrap_samples, seed, _calibration_errors).to_json(),
+        "length_correlation": bootstrap(rows, bootstrap_samples, seed, _length_correlations).to_json(),
         "persona_sensitivity": share(falls).to_json(),
     }
 
 
-def calibration_error(margins_N: Tensor) -> float:
+def calibration_error(margins: Sequence[float]) -> float:
     """Return the expected calibration error of σ(|margin|) as confidence that the higher score is right.
 
     Guo et al. 2017, arXiv 1706.04599, equation 3, with ten bins between 0.5 and 1.
     """
-    confidence = torch.sigmoid(margins_N.abs())
-    right = (margins_N > 0).double()
-    bins = ((confidence - 0.5) * 20).long().clamp(max=9)
-    error = 0.0
-    for index in bins.unique():
-        inside = bins == index
-        gap = (right[inside].mean() - confidence[inside].mean()).abs()
-        error += float(gap) * float(inside.double().mean())
-    return error
+    return float(_calibration_errors(np.asarray(margins, dtype=np.float64)))
+
+
+def _calibration_errors(margins: Array) -> Array:
+    """Map margins (..., n) to one error for each leading index."""
+    confidence = 1 / (1 + np.exp(-np.abs(margins)))
+    bins = np.minimum(((confidence - 0.5) * 20).astype(int), 9)
+    gaps = [np.abs(((margins > 0) - confidence).sum(axis=-1, where=bins == index)) for index in range(10)]
+    return np.asarray(sum(gaps) / margins.shape[-1])
+
+
+def _length_correlations(rows: Array) -> Array:
+    """Map pairs (..., n, 4) of words chosen, words rejected and both scores to one correlation; 0 for equal lengths."""
+    lengths, scores = (np.concatenate([rows[..., first], rows[..., first + 1]], axis=-1) for first in (0, 2))
+    lengths, scores = (values - values.mean(axis=-1, keepdims=True) for values in (lengths, scores))
+    spread = np.sqrt((lengths**2).sum(axis=-1) * (scores**2).sum(axis=-1))
+    products = (lengths * scores).sum(axis=-1)
+    return np.divide(products, spread, out=np.zeros_like(products), where=spread > 1e-12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,9 @@ def checks(figures: Mapping[str, Any], targets: RewardTargets) -> list[Check]:
             ("accuracy", targets.accuracy) if kind == "all" else (f"accuracy of {kind}", targets.kind_accuracy)
         )
         found.append(Check(name, "≥", target, share["value"], share["n"]))
-    correlation, limit = abs(figures["length_correlation"]), targets.length_correlation
+    length = figures["length_correlation"]  # a report of an older version has the bare number
+    correlation = abs(length["value"] if isinstance(length, Mapping) else length)
+    limit = targets.length_correlation
     found.append(Check("|correlation of score and length|", "≤", limit, correlation, 2 * figures["n"]))
     sensitivity = figures["persona_sensitivity"]
     target = targets.persona_sensitivity
