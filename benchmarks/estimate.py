@@ -76,7 +76,7 @@ CASES = (
     ),
     Case("full fine-tuning, Llama-like 34M", "compare", "random", ("data.max_turns=8", "sft.batch_size=4"), _DEEP),
 )
-STEPS = 5  # from the third on the peak stays where it is
+STEPS = 3  # from the third on the peak stays where it is
 
 
 def main() -> None:
@@ -130,6 +130,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         f"sft.max_steps={STEPS}",
         "sft.evaluations=1",
         "sft.samples=0",
+        "sft.validation_dialogues=4",  # one batch, as large as a longer evaluation's
         "ppo.updates=1",
         *case.settings,
     ]

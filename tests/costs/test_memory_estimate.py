@@ -64,9 +64,7 @@ def test_full_fine_tuning_holds_all_that_for_every_weight() -> None:
 
 
 def test_what_autograd_keeps_grows_with_the_tokens_of_a_micro_batch() -> None:
-    small, large = (
-        moment("sft", "loss", with_settings(f"sft.batch_size={rows}")).of("activations") for rows in (2, 8)
-    )
+    small, large = (moment("sft", "loss", with_settings(f"sft.batch_size={rows}")).of("activations") for rows in (2, 8))
     assert large == 4 * small == 4 * 2 * 200 * (10 * 8000 + 500)
     micro = moment("sft", "loss", with_settings("sft.batch_size=8", "sft.micro_batch_size=2"))
     assert micro.of("activations") == small
@@ -129,7 +127,7 @@ def test_decoding_on_a_cpu_holds_copies_of_the_weights_as_long_as_the_model_live
     config = with_settings("branch.layers=2")
     for name in ("sampling", "way back", "judge"):
         [plain, lean] = (
-            [m for m in estimate("ppo", a, config, LENGTHS, CPU).moments if m.name == name][0]
+            next(m for m in estimate("ppo", a, config, LENGTHS, CPU).moments if m.name == name)
             for a in (ARCHITECTURE, LEAN)
         )
         copies = [term.bytes for term in lean.terms if term.why.startswith("copies for decoding")]

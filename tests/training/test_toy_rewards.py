@@ -24,9 +24,8 @@ from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from tests.conftest import HandMadeDialogues, TinyModels
+    from transformers import PreTrainedModel
 
 REPLY_TOKENS = 6
 OPTIMUM = 1.0
