@@ -180,9 +180,8 @@ def _model(case: Case, folder: Path) -> str:
 def _sft(config: Any, prompts: Any, data: Any, folder: Path, *, full: bool = False) -> None:
 
     lora = None if full else config.lora
-    settings = (
-        config.sft.model_copy(update={"learning_rate": config.compare.full_learning_rate}) if full else config.sft
-    )
+    rate = config.compare.full_learning_rate or config.compare.full_learning_rates[0]  # memory is the same with any
+    settings = config.sft.model_copy(update={"learning_rate": rate}) if full else config.sft
     trainer = SFTTrainer(load_base(config), prompts, data.train, data.validation, settings, lora, folder)
     longest = sorted(trainer.train_set, key=lambda dialogue: len(dialogue.input_ids))
     trainer.train_set = longest[
