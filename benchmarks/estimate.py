@@ -76,7 +76,7 @@ CASES = (
     ),
     Case("full fine-tuning, Llama-like 34M", "compare", "random", ("data.max_turns=8", "sft.batch_size=4"), _DEEP),
 )
-STEPS = 5  # from the third on the peak stays where it is
+STEPS = 3  # from the third on the peak stays where it is
 
 
 def main() -> None:
@@ -130,6 +130,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         f"sft.max_steps={STEPS}",
         "sft.evaluations=1",
         "sft.samples=0",
+        "sft.validation_dialogues=4",  # one batch, as large as a longer evaluation's
         "ppo.updates=1",
         *case.settings,
     ]
@@ -179,9 +180,8 @@ def _model(case: Case, folder: Path) -> str:
 def _sft(config: Any, prompts: Any, data: Any, folder: Path, *, full: bool = False) -> None:
 
     lora = None if full else config.lora
-    settings = (
-        config.sft.model_copy(update={"learning_rate": config.compare.full_learning_rate}) if full else config.sft
-    )
+    rate = config.compare.full_learning_rate or config.compare.full_learning_rates[0]  # memory is the same with any
+    settings = config.sft.model_copy(update={"learning_rate": rate}) if full else config.sft
     trainer = SFTTrainer(load_base(config), prompts, data.train, data.validation, settings, lora, folder)
     longest = sorted(trainer.train_set, key=lambda dialogue: len(dialogue.input_ids))
     trainer.train_set = longest[

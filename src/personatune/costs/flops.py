@@ -10,7 +10,7 @@ this is the model's work, and its share of the machine's matmul peak is what is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -54,3 +54,106 @@ class TransformerWork:
 
     def _attention(self, lengths: Sequence[int]) -> float:
         return 2.0 * self.attention_width * self.layers * sum(length * length for length in lengths)
+
+
+@dataclass(frozen=True)
+class RowSizes:
+    """Rows in which replies share a prompt.
+
+    Attributes:
+        tokens: in all rows, padding left out.
+        squares: twice the pairs of tokens of which one sees the other; of a plain row of T tokens T².
+    """
+
+    tokens: int
+    squares: float
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, Sequence[int]]]) -> RowSizes:
+        """Add up rows, each the length of its prompt and those of its replies: they see the prompt and themselves."""
+        tokens, squares = 0, 0.0
+        for prompt, replies in rows:
+            tokens += prompt + sum(replies)
+            squares += prompt**2 + sum(2 * prompt * reply + reply**2 for reply in replies)
+        return cls(tokens, squares)
+
+
+@dataclass(frozen=True)
+class BranchWork:
+    """The products of a branch on the top layers, of the trunk below it and of sampling from it.
+
+    Attributes:
+        whole: of the backbone, without adapters.
+        top_layers: that the branch has.
+        adapters: weights of the branch's LoRA matrices.
+        last_matrices, last_adapters: of these, weights in the part of the last layer that runs at the tokens that are
+            read only; 0 where it runs at all of them.
+    """
+
+    whole: TransformerWork
+    top_layers: int
+    adapters: int
+    last_matrices: int
+    last_adapters: int
+
+    def trunk(self, rows: RowSizes) -> float:
+        """Return the operations of the layers below the branch, which run without gradients."""
+        below = self.whole.layers - self.top_layers
+        return 2.0 * (self.whole.matrices - self._matrices) * rows.tokens + self._attention(rows, below)
+
+    def forward(self, rows: RowSizes, read: int, head_tokens: int, *, adapted: bool) -> float:
+        """Return the operations of the top layers without gradients, ``read`` tokens' states being wanted.
+
+        Args:
+            head_tokens: whose logits are made.
+            adapted: the branch's adapters take part; else it is the reference.
+        """
+        frozen, adapters = self._products(rows, read)
+        products = frozen + (adapters if adapted else 0) + self.whole.head * head_tokens
+        return 2.0 * products + self._attention(rows, self.top_layers)
+
+    def training(self, rows: RowSizes, read: int, head_tokens: int) -> float:
+        """Return the operations of a forward and a backward pass of the branch."""
+        frozen, adapters = self._products(rows, read)
+        attention = self._attention(rows, self.top_layers)
+        return 4.0 * (frozen + self.whole.head * head_tokens) + 6.0 * adapters + 3.0 * attention
+
+    def sampling(self, prompts: Sequence[int], replies: Sequence[tuple[int, int]]) -> float:
+        """Return the operations of decoding with merged weights, each prompt read once.
+
+        Args:
+            replies: the length of each one's prompt and its own; the last token of a reply is never read.
+        """
+        drawn = sum(length for _, length in replies)
+        tokens = sum(prompts) + drawn - len(replies)
+        squares = sum(prompt**2 for prompt in prompts)
+        squares += sum(2 * prompt * (length - 1) + (length - 1) ** 2 for prompt, length in replies)
+        products = self.whole.matrices * tokens + self.whole.head * drawn
+        return 2.0 * products + self._attention(RowSizes(tokens, squares), self.whole.layers)
+
+    @property
+    def _matrices(self) -> int:
+        return self.whole.matrices * self.top_layers // self.whole.layers
+
+    def _products(self, rows: RowSizes, read: int) -> tuple[int, int]:
+        frozen = (self._matrices - self.last_matrices) * rows.tokens + self.last_matrices * read
+        adapters = (self.adapters - self.last_adapters) * rows.tokens + self.last_adapters * read
+        return frozen, adapters
+
+    def _attention(self, rows: RowSizes, layers: int) -> float:
+        return 2.0 * self.whole.attention_width * layers * rows.squares
+
+
+def ppo_flops(work: BranchWork, rows: Sequence[tuple[int, Sequence[int]]], epochs: int) -> float:
+    """Return the operations of one PPO update on rows of a prompt and its replies, each given by its length.
+
+    Sampling, the trunk, the reference's log-probabilities, the critic's values, the reward model's scores, and policy
+    and critic in each epoch. Each prompt counts once a pass, also where minibatches part its replies.
+    """
+    sizes = RowSizes.of(rows)
+    answers = [(prompt, reply) for prompt, replies in rows for reply in replies]
+    drawn = sum(reply for _, reply in answers)
+    found = work.sampling([prompt for prompt, _ in rows], answers) + work.trunk(sizes)
+    found += work.forward(sizes, drawn, drawn, adapted=False)  # the reference
+    found += work.forward(sizes, drawn, 0, adapted=True) + work.forward(sizes, len(answers), 0, adapted=True)
+    return found + epochs * (work.training(sizes, drawn, drawn) + work.training(sizes, drawn, 0))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_SMAPS = Path("/proc/self/smaps")
 _CLEAR = Path("/proc/self/clear_refs")
 _CGROUP = Path("/sys/fs/cgroup")
 _SAMPLING_SECONDS = 0.05
@@ -113,6 +115,43 @@ def resident_memory() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def footprint() -> int:
+    """Return what this process can't do without: what it holds in memory, less free heap that new tensors will fill.
+
+    Freed memory stays with the process (`personatune.allocator`), so after a stage most of the heap is free.
+    """
+    return resident_memory() - free_heap()
+
+
+def free_heap() -> int:
+    """Return the bytes of glibc's heap that are in memory and free; 0 with another C library."""
+    try:
+        used = _in_use()
+        lines = _SMAPS.read_text(encoding="ascii", errors="replace").splitlines()
+    except (OSError, AttributeError, ValueError):
+        return 0
+    heads = [number for number, line in enumerate(lines) if line.endswith("[heap]")]
+    sizes = [next(line for line in lines[head:] if line.startswith("Rss:")) for head in heads]
+    held = sum(int(size.split()[1]) * 1024 for size in sizes)
+    return max(0, held - used)
+
+
+def _in_use() -> int:
+    """Return the bytes that malloc has given out and not got back, blocks mapped on their own left out."""
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallinfo2.restype = _Mallinfo2
+    return int(libc.mallinfo2().uordblks)
+
+
+class _Mallinfo2(ctypes.Structure):  # mallinfo2(3), glibc 2.33
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
 
 
 def available_memory() -> int:

@@ -26,6 +26,7 @@ from personatune.errors import UserError
 from personatune.model.backbone import locate
 from personatune.model.compiled import decoder_layers
 from personatune.model.fused_lora import fuse_lora
+from personatune.model.lean_decoder import KINDS
 from personatune.model.lora import LoRAWrapper
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def read_architecture(found: FoundConfig, name: str, config: Config, dtype: torc
     """
     model = _unreal(found.config, name)
     layers = decoder_layers(model)
-    shapes = [tuple(module.get_parameter("weight").shape) for module in _linear_maps(layers[0]).values()]
+    maps = _linear_maps(layers[0])
+    shapes = [tuple(module.get_parameter("weight").shape) for module in maps.values()]
     text = model.config.get_text_config()
     heads = text.num_attention_heads
     key_heads = getattr(text, "num_key_value_heads", None) or heads
@@ -100,6 +102,7 @@ def read_architecture(found: FoundConfig, name: str, config: Config, dtype: torc
         lora=_kept(found.config, name, dtype, rank=config.lora.rank, training=True),
         branch=_kept(found.config, name, dtype, rank=rank, training=False, shared_rows=True),
         full=_kept(found.config, name, torch.float32, rank=None, training=True),
+        joined=_joined(maps) if _decodes_leanly(model, config, dtype) else 0,
     )
 
 
@@ -189,6 +192,17 @@ def _linear_maps(layer: nn.Module) -> dict[str, nn.Module]:
     from transformers.pytorch_utils import Conv1D
 
     return {name: module for name, module in layer.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+
+
+def _decodes_leanly(model: PreTrainedModel, config: Config, dtype: torch.dtype) -> bool:
+    """Say whether `lean_decoder` would take this model on a CPU: by what it asks first."""
+    plain = dtype == torch.float32 and config.lora.quantization == "none"
+    return plain and model.config.model_type in KINDS and getattr(model.config, "hidden_act", None) == "silu"
+
+
+def _joined(maps: dict[str, nn.Module]) -> int:
+    wanted = ("q_proj", "k_proj", "v_proj")
+    return sum(_numbers(module) for name, module in maps.items() if name.rpartition(".")[2] in wanted)
 
 
 def _numbers(module: nn.Module) -> int:

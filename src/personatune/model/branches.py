@@ -76,6 +76,7 @@ class SplitModel:
         shares_prompts: whether replies to one prompt share a row; False where the architecture doesn't take its mask.
         trunk_memory: bytes of trunk output that may stay in memory (see `TrunkCache`).
         notes: what this architecture can't do, one line each, for the user.
+        last_part: what the last layer computes at the wanted places only (see `at`); None: it computes them all.
     """
 
     def __init__(self, backbone: PreTrainedModel, branch: BranchConfig, *, share_prompts: bool = True) -> None:
@@ -101,9 +102,9 @@ class SplitModel:
             self.notes.append(
                 f"{kind}: replies to one prompt can't share its encoding, so each reads a prompt of its own"
             )
-        self._last_part: nn.Module | None = getattr(layers[-1], "mlp", None)
-        if self._last_part is not None and not narrows_exactly(self):
-            self._last_part = None
+        self.last_part: nn.Module | None = getattr(layers[-1], "mlp", None)
+        if self.last_part is not None and not narrows_exactly(self):
+            self.last_part = None
         self._peft_settings = branch_config(self.backbone, layers[self.trunk_layers :], branch)
 
     @property
@@ -199,7 +200,7 @@ class SplitModel:
 
     def at(self, trunk: Trunk, places: Tensor) -> Tensor:
         """Return the active branch's hidden states at places among the B · T; the last layer computes no others."""
-        with nullcontext() if self._last_part is None else only_at(self._last_part, places):
+        with nullcontext() if self.last_part is None else only_at(self.last_part, places):
             return self.top(trunk).flatten(0, 1)[places]
 
     @property

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Takes a layer's number, queries A × D × N, keys and values K × D × N; gives the heads' outputs, (A·D) × M."""
 
-_KINDS = frozenset({"llama", "mistral", "qwen2"})
+KINDS = frozenset({"llama", "mistral", "qwen2"})
 _ROPE_KINDS = frozenset({"default", "linear", "llama3", "yarn"})  # those whose angles don't depend on the length read
 _SAMPLED = 4096  # numbers of a weight in training that are compared
 _TOLERANCE = 1e-3  # of hidden states, which are normed: about 1 each
@@ -64,7 +64,7 @@ class LeanDecoder:
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config
-        if config.model_type not in _KINDS or config.hidden_act != "silu":
+        if config.model_type not in KINDS or config.hidden_act != "silu":
             raise _Unknown
         if (config.rope_parameters or {}).get("rope_type", "default") not in _ROPE_KINDS:
             raise _Unknown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,15 @@ class Piece:
     @property
     def tokens(self) -> int:
         return len(self.prompt) + sum(map(len, self.replies.values()))
+
+    @property
+    def sizes(self) -> tuple[int, list[int]]:
+        """Return the lengths of the prompt and of the replies, for counting operations."""
+        return self.sizes_of(self.replies)
+
+    def sizes_of(self, numbers: Iterable[int]) -> tuple[int, list[int]]:
+        """Return the same of some of the replies."""
+        return len(self.prompt), [len(self.replies[number]) for number in numbers]
 
 
 class SharedReplies:

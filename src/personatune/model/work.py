@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from personatune.costs.flops import TransformerWork
+from personatune.costs.flops import BranchWork, TransformerWork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from personatune.model.branches import SplitModel
 
 
 def transformer_work(model: PreTrainedModel) -> TransformerWork:
@@ -36,4 +39,17 @@ def transformer_work(model: PreTrainedModel) -> TransformerWork:
         adapters=adapters,
         head=config.vocab_size * config.hidden_size,
         attention_width=width * config.num_attention_heads,
+    )
+
+
+def branch_work(split: SplitModel, branch: str) -> BranchWork:
+    """Count what a branch and the trunk below it multiply by, whatever other branches there are."""
+    own = [(name, weight.numel()) for name, weight in split.backbone.named_parameters() if f".{branch}." in name]
+    inside = () if split.last_part is None else tuple(split.last_part.named_parameters())
+    return BranchWork(
+        whole=replace(transformer_work(split.backbone), adapters=0),
+        top_layers=split.top_layers,
+        adapters=sum(numbers for _, numbers in own),
+        last_matrices=sum(weight.numel() for name, weight in inside if ".lora_" not in name and weight.dim() == 2),
+        last_adapters=sum(weight.numel() for name, weight in inside if f".{branch}." in name),
     )

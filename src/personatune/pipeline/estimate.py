@@ -12,7 +12,7 @@ import torch
 from personatune.config import Config
 from personatune.costs.estimate.quantities import GIB, Architecture, Lengths, Place, StageEstimate, largest
 from personatune.costs.estimate.stages import BESIDE, STAGES, estimate
-from personatune.costs.memory import available_memory, resident_memory
+from personatune.costs.memory import available_memory, footprint, resident_memory
 from personatune.data.processing import PreparedData
 from personatune.dialogue import Context, Perspective
 from personatune.errors import UserError
@@ -22,9 +22,9 @@ from personatune.pipeline.models import load_prompts
 from personatune.pipeline.run import Run
 from personatune.training.sft import encode_dialogues
 
-CPU_SLACK = 0.75
-"""Holes that the C library's allocator leaves between tensors that live for a step, as a share of them: set by three
-measured training steps (docs/costs.md), which it meets within 11 %."""
+CPU_SLACK = 0.20
+"""Holes that glibc's heap has between tensors that live for a step, as a share of them, with freed memory kept
+(`personatune.allocator`): 17 to 22 % on two small models that no benchmark uses (docs/costs.md)."""
 GPU_SLACK = 0.10
 """The same of torch's caching allocator, which rounds to blocks: an assumption, there was no GPU to measure it on."""
 
@@ -63,8 +63,8 @@ def this_machine(config: Config) -> Place:
         memory = min(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
         return Place("gpu", processes, GPU_CONTEXT, GPU_SLACK, int(memory) + GPU_CONTEXT, _sharded(config))
     on_this = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
-    floor = resident_memory()
-    return Place("cpu", processes, floor, CPU_SLACK, available_memory() // on_this + floor, _sharded(config))
+    memory = available_memory() // on_this + resident_memory()
+    return Place("cpu", processes, footprint(), CPU_SLACK, memory, _sharded(config))
 
 
 def preset_place(config: Config, memory: int | None = None, processes: int | None = None) -> Place:
@@ -85,6 +85,8 @@ def predict(config: Config, place: Place, lengths: Lengths | None = None, stages
     """
     found = find_config(config.model.base, config.model.revision)
     architecture = read_architecture(found, config.model.base, config, _dtype(config, place))
+    if place.kind == "cpu":  # counting has loaded what training will load
+        place = replace(place, floor=max(place.floor, footprint()))
     return _predict(config, place, lengths or assumed_lengths(config), stages, architecture, found.source)
 
 

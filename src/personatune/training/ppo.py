@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from personatune.config import PPOConfig
+from personatune.costs.flops import ppo_flops
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, Episode
 from personatune.errors import UserError
 from personatune.model import prompts as prompt_forms
 from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat
+from personatune.model.work import branch_work
 from personatune.progress import Progress, SilentProgress
 from personatune.training import rl_math
 from personatune.training.alarms import listen
@@ -117,6 +119,7 @@ class PPOTrainer:
                 f"a prompt for each at least; raise it or launch fewer"
             )
         self.step = PPOUpdate(split, prompts, reward, config, seed=seed, folder=directory / "trunk")
+        self.work = branch_work(split, POLICY)
         self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
 
     def train(self) -> PPOResult:
@@ -177,7 +180,9 @@ class PPOTrainer:
     def _count(self, experience: Experience) -> None:
         if self.meter:
             rollouts = experience.rollouts
+            rows = [piece.sizes for piece in rollouts.trunk.pieces]
             self.meter.add(
+                flops=ppo_flops(self.work, rows, self.config.epochs),
                 tokens_trained=rollouts.trunk.tokens * self.config.epochs,
                 tokens_generated=int(rollouts.mask[list(rollouts.trunk.piece_of)].sum()),
             )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from personatune.config import RewardConfig
+from personatune.costs.flops import RowSizes
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, PreferencePair
 from personatune.errors import UserError
@@ -19,6 +20,7 @@ from personatune.model.branches import SplitModel, Trunk
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
+from personatune.model.work import branch_work
 from personatune.progress import Progress, SilentProgress
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
@@ -132,6 +134,7 @@ class RewardModelTrainer:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
         self.processes = join_processes()
         self.processes.shard(reward.split.backbone)
+        self.work = branch_work(reward.split, BRANCH)
         self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
 
     def train(self, pairs: Sequence[PreferencePair]) -> None:
@@ -219,7 +222,8 @@ class RewardModelTrainer:
             loss += float(part.detach())
             accuracy += float((better > worse).float().mean()) * share
             if self.meter:
-                self.meter.add(tokens_trained=int((trunk.rows.segments >= 0).sum()))
+                rows = RowSizes.of([piece.sizes_of(places) for piece, places in data.chosen(numbers)])
+                self.meter.add(tokens_trained=rows.tokens, flops=self.work.training(rows, len(numbers), 0))
         return loss, accuracy
 
     def _encode(self, pairs: Sequence[PreferencePair]) -> TrunkCache:
@@ -230,7 +234,7 @@ class RewardModelTrainer:
         own += [len(pairs) + pair for pair in own]
         split = self.reward.split
         with self.progress.task("Reward model: shared layers", len(own)) as task, self.processes.whole(split.backbone):
-            return TrunkCache(
+            cache = TrunkCache(
                 split,
                 items,
                 self.reward.prompts.pad_id,
@@ -238,6 +242,9 @@ class RewardModelTrainer:
                 folder=self.processes.folder(self.directory / "trunk"),
                 advance=task.advance,
             )
+        if self.meter:
+            self.meter.add(flops=self.work.trunk(RowSizes.of(piece.sizes for piece in cache.pieces)))
+        return cache
 
     def _save(self, step: int) -> None:
         self.processes.align(self.parameters)

@@ -77,11 +77,24 @@ def mask(rows: int, width: int, a: Architecture) -> Term:
 def logits(tokens: int, a: Architecture, copies: float, why: str) -> Term:
     """Tokens x V float32 numbers, as many copies as exist at once.
 
-    They leave no holes: the C library maps blocks above 32 MiB one by one and gives them back at once (mallopt(3)).
+    They leave no holes: there is one such tensor or two, as large as no other, and they come when everything is full.
     """
     return Term("logits", tokens * a.vocabulary * 4 * copies, f"{tokens:,} tokens x {a.vocabulary:,} words, {why}")
 
 
-def key_values(rows: int, tokens: int, a: Architecture, why: str) -> Term:
-    """The key-value cache: rows x tokens x 2 L x width of the key heads x b."""
-    return Term("caches", rows * tokens * a.cache_bytes, f"keys and values of {rows} x {tokens} tokens {why}", True)
+def decoding_copies(a: Architecture, place: Place, adapted: int) -> list[Term]:
+    """What the sampler for CPUs keeps as long as the model lives, beside the model (`model/lean_decoder.py`).
+
+    The query, key and value matrices of each layer as one, the other maps of ``adapted`` layers with their LoRA merged
+    in, and the output matrix packed for the vector units.
+    """
+    if place.kind != "cpu" or not a.joined:
+        return []
+    numbers = a.layers * a.joined + adapted * (a.linear_parameters - a.joined) + a.vocabulary * a.hidden
+    why = f"copies for decoding: joined maps, {adapted} layers with merged adapters, packed output matrix"
+    return [Term("caches", numbers * 4, why)]
+
+
+def key_values(tokens: int, a: Architecture, why: str) -> Term:
+    """The key-value cache: tokens x 2 L x width of the key heads x b."""
+    return Term("caches", tokens * a.cache_bytes, f"keys and values of {tokens:,} tokens {why}", True)

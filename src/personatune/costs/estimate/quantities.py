@@ -37,6 +37,8 @@ class Architecture:
         lora_width: sum of inputs and outputs of these maps: a LoRA adapter of rank r has r times as many numbers.
         cache_width: numbers in all key heads together; as many again are values.
         inner: width of the widest tensor in a layer.
+        joined: numbers of the query, key and value matrices of a layer, where decoding on a CPU keeps them as one
+            (`model/lean_decoder.py`); 0 where it runs on the library's layers.
         number_bytes: of a weight and of an activation (4 in float32).
         lora, branch, full: what autograd keeps of a token while LoRA, a branch with shared prompts, or every weight
             is trained.
@@ -56,6 +58,7 @@ class Architecture:
     lora: Kept
     branch: Kept
     full: Kept
+    joined: int = 0
 
     @property
     def cache_bytes(self) -> int:

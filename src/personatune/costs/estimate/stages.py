@@ -18,6 +18,8 @@ BATCH_TOKENS = 2048  # of `model/shared_replies.py`: tokens that go through the 
 HELD_OUT_ROWS = 4  # of `training/sft.py`: dialogues of a held-out evaluation's batch
 SAMPLER_ROWS = 16  # of `model/generation.Chatbot`
 ROOM = 64  # of `model/roomy_cache.py`: tokens of room in the key-value cache
+LEAN_ROOM = 128  # of `model/row_cache.py`; a quarter of it for replies that share prompts
+PACKED = 512  # of `model/row_cache.py`: tokens of prompts encoded together
 
 Estimator = Callable[[Architecture, Config, Lengths, Place], StageEstimate]
 
@@ -26,22 +28,21 @@ def sft(a: Architecture, config: Config, lengths: Lengths, place: Place) -> Stag
     """LoRA on all layers (`training/gradient_step.py`)."""
     lora = config.lora
     base = parts.weights(a, place, lora.quantization)
+    if config.sft.samples:  # replies shown at each evaluation; what the sampler keeps for them stays
+        base += _decoding_copies(a, config, place, a.layers)
     adapter = parts.trained("adapters", parts.adapter_numbers(a, lora.rank, a.layers), "LoRA adapter")
-    tokens = _sft_rows(config, place) * lengths.dialogue
-    step = [
-        *base,
-        *adapter,
-        parts.activations(_sft_rows(config, place), lengths.dialogue, a.layers, a.lora, place),
-        parts.logits(min(LOSS_ROWS, _loss_tokens(tokens, lengths)), a, 2, "a chunk and its exponentials' sum"),
-    ]
-    held_out = HELD_OUT_ROWS * lengths.dialogue
-    evaluation = [
-        *base,
-        *_without_gradients(adapter),
-        parts.passing(a, held_out),
-        parts.logits(min(LOSS_ROWS, _loss_tokens(held_out, lengths)), a, 2, "a chunk and its exponentials' sum"),
-    ]
-    return StageEstimate("sft", (Moment("training step", tuple(step)), Moment("held-out loss", tuple(evaluation))))
+    rows = _sft_rows(config, place)
+    tokens, held_out = rows * lengths.dialogue, HELD_OUT_ROWS * lengths.dialogue
+    evaluation = [*base, *_without_gradients(adapter), parts.passing(a, held_out), _chunk(a, held_out, lengths)]
+    step = _training_step(
+        base,
+        adapter,
+        [parts.activations(rows, lengths.dialogue, a.layers, a.lora, place)],
+        loss=[_chunk(a, tokens, lengths)],
+        back=[parts.passing(a, tokens)],
+        accumulated=rows < place.share(config.sft.batch_size),
+    )
+    return StageEstimate("sft", (*step, Moment("held-out loss", tuple(evaluation))))
 
 
 def preferences(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
@@ -50,7 +51,8 @@ def preferences(a: Architecture, config: Config, lengths: Lengths, place: Place)
     contexts = max(1, SAMPLER_ROWS // samples)
     terms = [
         *parts.weights(a, place, config.lora.quantization),
-        *_sampling(a, contexts, samples, lengths.prompt, config.preferences.max_new_tokens),
+        *_decoding_copies(a, config, place, 0),
+        *_sampling(a, config, place, contexts, samples, lengths.prompt, config.preferences.max_new_tokens),
     ]
     return StageEstimate("preferences", (Moment("sampling", tuple(terms)),))
 
@@ -69,98 +71,82 @@ def _on_pairs(
     stage: str, batch_size: int, a: Architecture, config: Config, lengths: Lengths, place: Place
 ) -> StageEstimate:
     top, scores = _top(a, config), stage == "reward"
-    base = [*parts.weights(a, place, config.lora.quantization)]
-    branch = parts.trained(
-        "adapters", parts.adapter_numbers(a, config.branch.rank, top, head=scores), f"{stage} branch"
-    )
+    numbers = parts.adapter_numbers(a, config.branch.rank, top, head=scores)
+    branch = parts.trained("adapters", numbers, f"{stage} branch")
     width = lengths.prompt + 2 * lengths.reply
-    rows = min(place.share(batch_size), max(1, BATCH_TOKENS // width))
-    cache = _trunk_cache(a, config, place.share(config.preferences.pairs) * width)
-    answers = rows * 2 * lengths.reply
-    logprobs = parts.logits(min(LOGPROB_ROWS, answers), a, 3, "log-probabilities, probabilities and their product")
-    step = [
-        *base,
-        *branch,
-        cache,
-        parts.activations(rows, width, top, a.branch, place),
-        parts.mask(rows, width, a),
-        Term(
-            "activations", rows * width * a.hidden * a.number_bytes, "the batch's own copy of the trunk's output", True
-        ),
-        *([] if scores else [logprobs]),
-    ]
     together = max(1, BATCH_TOKENS // width)
+    rows = min(place.share(batch_size), together)
+    base = [
+        *parts.weights(a, place, config.lora.quantization),
+        _trunk_cache(a, config, place.share(config.preferences.pairs) * width),
+    ]
+    step = _training_step(
+        base,
+        branch,
+        _branch_activations(a, rows, width, top, place),
+        loss=[] if scores else [_logprobs(a, rows * 2 * lengths.reply)],
+        back=[parts.passing(a, rows * width)],
+        accumulated=rows < place.share(batch_size),
+    )
     filling = [
         *base,
         *_without_gradients(branch),
-        cache,
         parts.passing(a, together * width),
         parts.mask(together, width, a),
     ]
-    return StageEstimate(stage, (Moment("training step", tuple(step)), Moment("shared layers", tuple(filling))))
+    return StageEstimate(stage, (*step, Moment("shared layers", tuple(filling))))
 
 
 def ppo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
     """Three branches on one backbone: sampling, then steps of policy and critic (`training/ppo_update.py`)."""
     settings, top = config.ppo, _top(a, config)
     prompts = place.share(settings.prompts_per_update)
-    each = settings.replies_per_prompt
+    each, new = settings.replies_per_prompt, settings.max_new_tokens
     # In later turns of a conversation each reply has a prompt of its own, longer by a line and a reply a turn.
     later = settings.turns_per_episode - 1
-    grown = min(lengths.prompt + later * (20 + settings.max_new_tokens), config.model.max_length)
+    grown = min(lengths.prompt + later * (20 + new), config.model.max_length)
     numbers = parts.adapter_numbers(a, config.branch.rank, top, head=True)
     base = [
         *parts.weights(a, place, config.lora.quantization),
+        *_decoding_copies(a, config, place, top),
         Term("adapters", numbers * parts.MASTER_BYTES, "reward branch, frozen"),
-        *parts.trained("adapters", 2 * numbers, "policy and critic branches"),
     ]
+    branches = parts.trained("adapters", 2 * numbers, "policy and critic branches")
+    resting = [*base, *_without_gradients(branches)]
     sampled = (prompts * each, 1, grown) if later else (prompts, each, lengths.prompt)
-    sampling = [*_without_gradients(base), *_sampling(a, *sampled, settings.max_new_tokens)]
-    width = max(lengths.prompt + each * settings.max_new_tokens, grown + settings.max_new_tokens if later else 0)
+    sampling = [*resting, *_sampling(a, config, place, *sampled, new)]
+    width = max(lengths.prompt + each * new, grown + new if later else 0)
     together = 1 if later else each
     rows = -(-min(place.share(settings.minibatch_size), prompts * each) // together)
     rows = min(rows, max(1, BATCH_TOKENS // width))
-    kept = prompts * (lengths.prompt + each * settings.max_new_tokens)
-    cache = _trunk_cache(a, config, kept + prompts * each * later * (grown + settings.max_new_tokens))
-    answers = rows * together * settings.max_new_tokens
-    step = [
-        *base,
-        cache,
-        parts.activations(rows, width, top, a.branch, place),
-        parts.mask(rows, width, a),
-        Term(
-            "activations", rows * width * a.hidden * a.number_bytes, "the batch's own copy of the trunk's output", True
-        ),
-        parts.logits(min(LOGPROB_ROWS, answers), a, 3, "log-probabilities, probabilities and their product"),
-    ]
-    judging = [
-        *_without_gradients(base),
-        *_sampling(
-            a,
-            min(place.share(settings.judge_personas), config.evaluation.batch_size),
-            1,
-            _dialogue_so_far(config, lengths),
-            config.evaluation.max_new_tokens,
-        ),
-    ]
-    moments = Moment("training step", tuple(step)), Moment("sampling", tuple(sampling)), Moment("judge", tuple(judging))
-    return StageEstimate("ppo", moments)
+    kept = prompts * (lengths.prompt + each * new) + prompts * each * later * (grown + new)
+    step = _training_step(
+        [*base, _trunk_cache(a, config, kept)],
+        branches,
+        _branch_activations(a, rows, width, top, place),
+        loss=[_logprobs(a, rows * together * new)],
+        back=[parts.passing(a, rows * width)],
+        accumulated=True,  # the policy's gradients wait for the critic's
+    )
+    rows = min(place.share(settings.judge_personas), config.evaluation.batch_size)
+    most = _dialogue_so_far(config, lengths)
+    judging = [*resting, *_sampling(a, config, place, rows, 1, most, config.evaluation.max_new_tokens)]
+    return StageEstimate("ppo", (*step, Moment("sampling", tuple(sampling)), Moment("judge", tuple(judging))))
 
 
 def evaluate(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
     """Probe dialogues, many at once, and held-out losses (`evaluation/suite.py`); one process does it."""
     settings = config.evaluation
-    base = parts.weights(a, place, config.lora.quantization)
-    rows = min(settings.batch_size, settings.personas)
-    dialogues = [*base, *_sampling(a, rows, 1, _dialogue_so_far(config, lengths), settings.max_new_tokens)]
-    answers = min(settings.batch_size, settings.quality_contexts)
-    contexts = [*base, *_sampling(a, answers, 1, lengths.dialogue, settings.max_new_tokens)]
-    held_out = HELD_OUT_ROWS * lengths.dialogue
-    losses = [
-        *base,
-        parts.passing(a, held_out),
-        parts.logits(min(LOSS_ROWS, _loss_tokens(held_out, lengths)), a, 2, "a chunk and its exponentials' sum"),
+    base = [
+        *parts.weights(a, place, config.lora.quantization),
+        *_decoding_copies(a, config, place, _top(a, config)),
     ]
+    rows, new = min(settings.batch_size, settings.personas), settings.max_new_tokens
+    dialogues = [*base, *_sampling(a, config, place, rows, 1, _dialogue_so_far(config, lengths), new)]
+    answers = min(settings.batch_size, settings.quality_contexts)
+    contexts = [*base, *_sampling(a, config, place, answers, 1, lengths.dialogue, new)]
+    held_out = HELD_OUT_ROWS * lengths.dialogue
+    losses = [*base, parts.passing(a, held_out), _chunk(a, held_out, lengths)]
     moments = (
         Moment("probe dialogues", tuple(dialogues)),
         Moment("held-out replies", tuple(contexts)),
@@ -171,18 +157,27 @@ def evaluate(a: Architecture, config: Config, lengths: Lengths, place: Place) ->
 
 def compare(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
     """Full fine-tuning: every weight has a gradient and two moments; the trained head keeps all its logits."""
-    tokens = _sft_rows(config, place) * lengths.dialogue
+    rows = _sft_rows(config, place)
+    tokens = rows * lengths.dialogue
     whole = parts.trained("weights", a.parameters, "weights")
-    step = [
-        *whole,
-        parts.activations(_sft_rows(config, place), lengths.dialogue, a.layers, a.full, place),
-        parts.logits(_loss_tokens(tokens, lengths), a, 3, "log-probabilities and two gradients"),
-    ]
+    head = a.vocabulary * a.hidden * parts.MASTER_BYTES
+    accumulated = rows < place.share(config.sft.batch_size)
+    step = _training_step(
+        [],
+        whole,
+        [parts.activations(rows, lengths.dialogue, a.layers, a.full, place)],
+        loss=[parts.logits(_loss_tokens(tokens, lengths), a, 3, "log-probabilities and two gradients")],
+        back=[
+            parts.passing(a, tokens),
+            *([] if accumulated else [Term("gradients", head, "the output matrix's, the first to be known")]),
+        ],
+        accumulated=accumulated,
+    )
     restored = [
         *_without_gradients(whole),
         Term("other", 3 * a.parameters * parts.MASTER_BYTES, "the best checkpoint, read to take its weights"),
     ]
-    return StageEstimate("compare", (Moment("training step", tuple(step)), Moment("restoring", tuple(restored))))
+    return StageEstimate("compare", (*step, Moment("restoring", tuple(restored))))
 
 
 STAGES: dict[str, Estimator] = {
@@ -203,12 +198,67 @@ def estimate(stage: str, a: Architecture, config: Config, lengths: Lengths, plac
     return StageEstimate(stage, tuple(moment.at(place) for moment in found.moments))
 
 
-def _sampling(a: Architecture, prompts: int, each: int, prompt: int, new: int) -> list[Term]:
-    """Decoding: the cache of prompts and replies, what the prompts take on their way through, and a step's logits."""
-    rows = prompts * each
+def _training_step(
+    base: list[Term],
+    trained: list[Term],
+    activations: list[Term],
+    *,
+    loss: list[Term],
+    back: list[Term],
+    accumulated: bool,
+) -> tuple[Moment, ...]:
+    """A step's moments: everything is kept when the way back begins; the gradients are whole when nothing is kept.
+
+    A gradient comes into being where the way back has just freed what it was made from, so the two don't add up,
+    unless earlier parts of the batch have left gradients already (``accumulated``).
+    """
+    before = trained if accumulated else _without_gradients(trained)
+    return (
+        Moment("loss", (*base, *before, *activations, *loss)),
+        Moment("way back", (*base, *before, *activations, *back)),
+        Moment("optimiser's step", (*base, *trained)),
+    )
+
+
+def _chunk(a: Architecture, tokens: int, lengths: Lengths) -> Term:
+    """Logits below a frozen head (`model/token_loss.py`): worked off in place; in half precision a copy of them too."""
+    rows = min(LOSS_ROWS, _loss_tokens(tokens, lengths))
+    return parts.logits(rows, a, 1 if a.number_bytes == 4 else 1.5, "a chunk at a time")
+
+
+def _branch_activations(a: Architecture, rows: int, width: int, top: int, place: Place) -> list[Term]:
+    """What a batch keeps on its way through a branch, its own copy of the trunk's output with it."""
+    copied = rows * width * a.hidden * a.number_bytes
     return [
-        parts.key_values(rows, prompt + max(new, ROOM), a, "while sampling"),
-        parts.passing(a, prompts * prompt),
+        parts.activations(rows, width, top, a.branch, place),
+        parts.mask(rows, width, a),
+        Term("activations", copied, "the batch's own copy of the trunk's output", True),
+    ]
+
+
+def _logprobs(a: Architecture, answers: int) -> Term:
+    rows = min(LOGPROB_ROWS, answers)
+    return parts.logits(rows, a, 3, "log-probabilities, probabilities and their product")
+
+
+def _decoding_copies(a: Architecture, config: Config, place: Place, adapted: int) -> list[Term]:
+    return parts.decoding_copies(a, place, adapted) if config.lora.quantization == "none" else []
+
+
+def _sampling(
+    a: Architecture, config: Config, place: Place, prompts: int, each: int, prompt: int, new: int
+) -> list[Term]:
+    """Decoding: the cache of prompts and replies, what the prompts take on their way through, and a step's logits."""
+    rows, encoded = prompts * each, prompts * prompt
+    if not _decoding_copies(a, config, place, 0):
+        cached = rows * (prompt + max(new, ROOM))
+    else:
+        encoded = min(encoded, PACKED)
+        own = rows * (new + LEAN_ROOM // 4) if each > 1 else prompts * new
+        cached = prompts * (prompt + LEAN_ROOM) + own
+    return [
+        parts.key_values(cached, a, "while sampling"),
+        parts.passing(a, encoded),
         parts.logits(rows, a, 4, "probabilities, log-probabilities and a copy to draw from"),
     ]
 
