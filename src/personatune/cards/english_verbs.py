@@ -14,8 +14,8 @@ BASE_FORMS = frozenset(
     communicate compete complain compose conceal consider consume contain continue control cook crave create
     cry dance dare deal decide defend deliver depend deserve design desire despise detest develop devote die dig
     dislike display distrust do donate draw dream dress drink drive dwell earn eat embrace embroider emit encourage
-    endure engage enjoy enter entertain escape excel exercise exhibit expect explore express face fall fear feed feel fight
-    find finish fish fix flee flirt fly focus follow forage forbid forge forget forgive frequent garden gather get
+    endure engage enjoy enter entertain escape excel exercise exhibit expect explore express face fall fear feed feel
+    fight find finish fish fix flee flirt fly focus follow forage forbid forge forget forgive frequent garden gather get
     giggle give go govern grow guard guide handle harbor hate have heal hear help hesitate hide hold honor hope host
     hum hunt identify ignore imagine inherit insist intend invent invite judge keep kill knit know lack laugh lead lean
     learn leave lend lie lift like listen live loathe long look lose love maintain make manage marry master meditate

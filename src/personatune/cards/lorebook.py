@@ -18,7 +18,7 @@ DEFAULT_SCAN_DEPTH = 4
 """Turns looked back over where the card doesn't say: the last two exchanges. The specifications leave it open."""
 
 
-_MAX_OCCURRENCES = 100  # inside other words, before a key counts as not spoken of: a bound on what a card can cost
+_MAX_OCCURRENCES = 20  # inside other words, before a key counts as not spoken of: a bound on what a card can cost
 
 
 @dataclass(frozen=True, slots=True)
