@@ -38,12 +38,15 @@ def test_help_names_every_stage_and_group() -> None:
     named = {
         line.split()[1] for line in answered.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2
     }
-    assert {*STAGES, "run", "chat", "doctor", "rank", "data", "engagement", "judge", "probes"} <= named
+    assert {*STAGES, "run", "chat", "doctor", "rank", "cards", "data", "engagement", "judge", "probes"} <= named
 
 
 @pytest.mark.parametrize(
     "command",
-    [*STAGES, "run", "chat", "doctor", "data inspect", "engagement fit", "judge train", "probes check", "probes show"],
+    [
+        *STAGES, "run", "chat", "doctor", "cards show", "data inspect", "engagement fit", "judge train", "probes check",
+        "probes show",
+    ],
 )
 def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     from personatune.cli import app
@@ -63,6 +66,8 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
         (["chat", "--model", "tfidf"], "--model tfidf: nobody to talk to"),
         (["chat", "--model", "sft"], "--model sft: which run's?"),
         (["chat", "--run", "nothing"], "runs/nothing: no such run"),
+        (["chat", "--persona", "nothing.png"], "nothing.png: no such file"),
+        (["cards", "show", "nothing.charx"], "nothing.charx: no such file"),
         (["judge", "pairs", "nothing.tsv"], "nothing.tsv: can't be read"),
         (["rank", "nothing.txt", "--model", "tfidf"], "nothing.txt"),
         (["evaluate", "--model", "base", "--on", "convai"], "convai"),

@@ -18,7 +18,9 @@ from personatune.cards.phrases import as_being, is_adjective, names_a_person
 from personatune.dialogue import MAX_TRAIT_CHARACTERS
 from personatune.plain_text import plain_text
 
-_TAG = re.compile(r"<!--[^<>]{0,2000}?-->|</?[A-Za-z][^<>]{0,300}>")
+_TAG = re.compile(
+    r"<!--[^<>]{0,2000}?-->|<(script|style)\b[^<>]{0,300}>[^<]{0,2000}</\1>|</?[A-Za-z][^<>]{0,300}>", re.IGNORECASE
+)
 _MARKDOWN = re.compile(r"\*+|~~|`+|^[ \t]*(?:#+|>)[ \t]*|__", re.MULTILINE)
 _BLANKS = re.compile(r"[^\S\n]{2,}")
 _BULLET = re.compile(r"^\s*(?:[-•+–~]|\d{1,2}[.)])\s+")

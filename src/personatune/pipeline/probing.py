@@ -55,7 +55,9 @@ class DerivedProbes:
 
 def read_personas_of(source: str) -> list[Persona]:
     """Return the personas of a dialogue source, of a text file (one sentence a line, an empty line between personas),
-    or of sentences written out ("I have a dog. | I am a chef.").
+    of a character card, or of sentences written out ("I have a dog. | I am a chef.").
+
+    JSON is read as a card where it looks like one, else as dialogues.
 
     Raises:
         UserError: the source can't be read, or holds no persona sentence.
