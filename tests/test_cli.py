@@ -44,7 +44,15 @@ def test_help_names_every_stage_and_group() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *STAGES, "run", "chat", "doctor", "cards show", "data inspect", "engagement fit", "judge train", "probes check",
+        *STAGES,
+        "run",
+        "chat",
+        "doctor",
+        "cards show",
+        "data inspect",
+        "engagement fit",
+        "judge train",
+        "probes check",
         "probes show",
     ],
 )

@@ -86,6 +86,18 @@ def test_a_card_goes_round_through_all_containers(card: Path) -> None:
     assert read_card(folder / "f.json").card.version == "v1"
 
 
+def test_questions_are_made_for_a_card_and_dialogues_stay_dialogues(
+    card: Path, dialogues: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from personatune.cards.files import is_card_file
+
+    personatune("probes", "make", str(card))
+    assert "I am a smith." in capsys.readouterr().out
+    assert not is_card_file(dialogues.write(card.with_name("made.jsonl"), 3))
+    card.with_name("rows.json").write_text(json.dumps(dialogues.rows(2)), encoding="utf-8")
+    assert not is_card_file(card.with_name("rows.json"))
+
+
 def test_what_is_lost_is_told(card: Path, capsys: pytest.CaptureFixture[str]) -> None:
     personatune("cards", "convert", str(card), str(card.with_name("old.json")), "--to", "v1")
     told = capsys.readouterr()
@@ -128,14 +140,18 @@ def test_a_mistake_is_told_and_nothing_is_written(
 
 
 def test_a_broken_card_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    import os
     import subprocess
     import sys
+
+    import personatune as package
 
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     for command in (["cards", "show", "x.png"], ["chat", "--persona", "x.png"]):
         answered = subprocess.run(
             [sys.executable, "-m", "personatune", *command],
             capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parent.parent)},
         )  # fmt: skip
         assert (answered.returncode, answered.stdout) == (2, "")
         assert answered.stderr.startswith("personatune: x.png: cut off")
