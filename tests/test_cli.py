@@ -38,7 +38,7 @@ def test_help_names_every_stage_and_group() -> None:
     named = {
         line.split()[1] for line in answered.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2
     }
-    others = {"dpo", "compare-methods", "run", "chat", "doctor", "rank", "data", "engagement", "judge", "probes"}
+    others = {"dpo", "compare-methods", "run", "chat", "doctor", "rank", "cards", "data", "engagement", "judge", "probes"}
     assert {*STAGES, *others} <= named
 
 
@@ -51,6 +51,8 @@ def test_help_names_every_stage_and_group() -> None:
         "run",
         "chat",
         "doctor",
+        "cards show",
+        "export",
         "data inspect",
         "engagement fit",
         "judge train",
@@ -77,6 +79,8 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
         (["chat", "--model", "tfidf"], "--model tfidf: nobody to talk to"),
         (["chat", "--model", "sft"], "--model sft: which run's?"),
         (["chat", "--run", "nothing"], "runs/nothing: no such run"),
+        (["chat", "--persona", "nothing.png"], "nothing.png: no such file"),
+        (["cards", "show", "nothing.charx"], "nothing.charx: no such file"),
         (["judge", "pairs", "nothing.tsv"], "nothing.tsv: can't be read"),
         (["rank", "nothing.txt", "--model", "tfidf"], "nothing.txt"),
         (["evaluate", "--model", "base", "--on", "convai"], "convai"),

@@ -145,7 +145,7 @@ _TEMPLATES: tuple[tuple[re.Pattern[str], Tell], ...] = tuple(
         (r"residence|home|lives in|location|lives|address", _whole("I live in ")),
         (r"birth ?place|home ?town|origin|from|born in", _whole("I come from ")),
         (r"birth ?day|date of birth|birth ?date|born", _whole("My birthday is ")),
-        (r"languages?(?: spoken)?|speaks", _start("I speak ")),
+        (r"languages?(?: spoken)?|speaks", lambda values: sentences_with("I speak ", values)),
         (r"pets?", _pets),
         (r"skills?|talents?|abilit(?:y|ies)|good at", _start("I am good at ")),
     )

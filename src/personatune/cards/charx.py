@@ -107,7 +107,7 @@ def _told(place: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{place}: no such file") from None
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{place}: a damaged archive ({reason[:80]}); get the file again") from None
 

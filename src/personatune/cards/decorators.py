@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from personatune.cards.limits import MAX_KEYS
+
 _LINE = re.compile(r"(@@@?)([A-Za-z_]+)[ \t]*(.*)")
 _NUMBERS = frozenset({"scan_depth", "activate_only_after", "activate_only_every", "is_greeting"})
 _LISTS = frozenset({"additional_keys", "exclude_keys"})
@@ -56,7 +58,7 @@ def read_decorators(content: str) -> Decorated:
         if name in _NUMBERS and re.fullmatch(r"[0-9]{1,9}", value):
             numbers.setdefault(name, int(value))
         elif name in _LISTS and value:
-            lists.setdefault(name, tuple(part.strip() for part in value.split(",") if part.strip()))
+            lists.setdefault(name, tuple(part.strip() for part in value.split(",") if part.strip())[:MAX_KEYS])
         elif name in _FLAGS:
             flags.add(name)
         else:

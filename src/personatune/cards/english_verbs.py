@@ -12,7 +12,7 @@ BASE_FORMS = frozenset(
     bite blame bleed blush boast bother break breathe breed bring build bury buy call care carry carve catch
     cause celebrate challenge chase cherish choose claim clean climb cling collect combine come comfort command
     communicate compete complain compose conceal consider consume contain continue control cook crave create
-    cry dance dare deal decide defend deliver depend deserve design desire despise detest develop devote die dig
+    cry dry dance dare deal decide defend deliver depend deserve design desire despise detest develop devote die dig
     dislike display distrust do donate draw dream dress drink drive dwell earn eat embrace embroider emit encourage
     endure engage enjoy enter entertain escape excel exercise exhibit expect explore express face fall fear feed feel
     fight find finish fish fix flee flirt fly focus follow forage forbid forge forget forgive frequent garden gather get
@@ -26,7 +26,7 @@ BASE_FORMS = frozenset(
     see seek seem sell send serve sew share shine show shun sing sketch sleep smell smile smoke solve spar speak spend
     stand stay steal stop strive struggle study suffer suspect swear swim take talk teach tell tend thank think thrive
     tolerate train travel treasure treat trust try understand use value view visit volunteer wait wake walk wander want
-    watch wear whisper wield win wish wonder work worry worship write yearn
+    wash watch wear whisper wield win wish wonder work worry worship write yearn
     """.split()
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from personatune.cards.limits import MAX_TOLD_CHARACTERS
 from personatune.cards.macros import Macros
 from personatune.cards.sentences import card_text
 from personatune.dialogue import Turn
@@ -13,7 +14,7 @@ SILENCE = Turn("partner", "…")
 """Said by the partner where a character speaks twice in a row; prompts open a chat that it begins in the same way."""
 
 _START = re.compile(r"^[ \t]*(?:<START>|END_OF_DIALOG)[ \t]*$", re.IGNORECASE | re.MULTILINE)
-_LABEL = re.compile(r"[ \t]*([^:\n]{1,80}?)[ \t]*:[ \t]*(.*)")
+_LABEL = re.compile(r"[ \t]{0,20}([^:\n]{1,80}?)[ \t]{0,20}:(.*)")
 
 
 def example_dialogues(text: str, macros: Macros, names: Sequence[str]) -> list[tuple[Turn, ...]]:
@@ -28,7 +29,7 @@ def example_dialogues(text: str, macros: Macros, names: Sequence[str]) -> list[t
     own = {name.casefold() for name in (*names, macros.char)}
     speakers = {**dict.fromkeys(own, "self"), macros.user.casefold(): "partner"}
     dialogues = []
-    for part in _START.split(text):
+    for part in _START.split(text[:MAX_TOLD_CHARACTERS]):
         turns: list[tuple[str, list[str]]] = []
         for line in card_text(macros.expand(part)).splitlines():
             label = _LABEL.fullmatch(line)

@@ -50,6 +50,17 @@ def looks_like_card_file(text: str) -> bool:
     return text.strip().lower().endswith(SUFFIXES) and "|" not in text and "\n" not in text
 
 
+def is_card_file(path: Path) -> bool:
+    """Say whether a file is a card rather than dialogues, which JSON files hold too."""
+    if path.suffix.lower() != ".json":
+        return path.suffix.lower() in SUFFIXES
+    try:
+        document = parse_object(_read(path, MAX_JSON_BYTES + 1), str(path)).document
+    except UserError:
+        return False
+    return str(document.get("spec")).startswith("chara_card") or {"name", "description", "first_mes"} <= set(document)
+
+
 def read_card(path: Path) -> CardFile:
     """Read a card from a JSON file, a PNG or an archive.
 

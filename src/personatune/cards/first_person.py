@@ -55,9 +55,12 @@ _AFTER_OBJECT_HER = frozenset(
 _BEFORE_PLACES = frozenset("in to from at of near around across outside through the a an speaks speak".split())
 _COPULAS = frozenset("am was is be become became remain".split())
 _PREDICATE_ENDS = frozenset(", ; : of with to for from by in on at and but or than like".split())
-_INTRODUCED = re.compile(r"(?:meet )?([A-Z][a-zé'-]+)(?: [A-Z][a-zé'-]+)?(?:, an? | (?:is|was|has) )", re.IGNORECASE)
+_INTRODUCED = re.compile(r"(?:Meet )?([A-Z][a-zé'-]+)(?: [A-Z][a-zé'-]+)?(?:, an? | (?:is|was|has) )")
 _TITLES = frozenset(
-    "The Dr Dr. Mr Mr. Mrs Mrs. Miss Lady Lord Sir Captain King Queen Prince Princess Your She He They It".split()
+    """
+    The Dr Dr. Mr Mr. Mrs Mrs. Miss Lady Lord Sir Captain King Queen Prince Princess Your She He They It This That
+    There What
+    """.split()
 )
 _PARTICIPLES = frozenset({"been", "got", "had", "become"})
 

@@ -22,16 +22,24 @@ MAX_NESTING = 64
 
 MAX_TEXT_CHARACTERS = 200_000
 """One text of a card, about forty thousand words."""
+MAX_TOLD_CHARACTERS = 20_000
+"""Of a description (and of example dialogues), what persona sentences are looked for in: they are twenty at most."""
+MAX_LORE_CONTENT = 2_000
+"""Of an entry's content, what is told: four times what a turn has room for."""
+MAX_SENTENCE_CHARACTERS = 600
+"""A sentence longer than this is no sentence, and nothing looks inside it."""
 MAX_NAME_CHARACTERS = 200
 MAX_GREETINGS = 500
 MAX_LORE_ENTRIES = 2_000
 MAX_KEYS = 100
+MAX_BOOK_KEYS = 20_000
+"""Of all entries together: so many are looked for in a second."""
 MAX_KEY_CHARACTERS = 1_000
 
 MAX_SCAN_DEPTH = 100
 """Turns a lorebook looks back over, whatever the card asks."""
 MAX_SCANNED_CHARACTERS = 10_000
-"""Of the turns (and of entries that fired), the last: two hundred thousand keys are looked for in half a second."""
+"""Of the turns (and of entries that fired), the last ones."""
 MAX_PERSONA_CHARACTERS = 1_200
 """Of a card's persona sentences together: about 280 of the 512 tokens that the presets' prompts have."""
 MAX_LORE_CHARACTERS = 500

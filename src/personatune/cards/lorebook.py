@@ -18,7 +18,7 @@ DEFAULT_SCAN_DEPTH = 4
 """Turns looked back over where the card doesn't say: the last two exchanges. The specifications leave it open."""
 
 
-_MAX_OCCURRENCES = 100  # inside other words, before a key counts as not spoken of: a bound on what a card can cost
+_MAX_OCCURRENCES = 20  # inside other words, before a key counts as not spoken of: a bound on what a card can cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class LoreScanner:
         if entry.constant or "activate" in decorated.flags:
             return True
         depth = int(min(max(decorated.numbers.get("scan_depth", self._depth), 0), MAX_SCAN_DEPTH))
-        turns = "\n".join(turn.text for turn in history[len(history) - depth :]) if depth else ""
+        turns = "\n".join(turn.text for turn in history[max(0, len(history) - depth) :]) if depth else ""
         text = note.folded(turns[-MAX_SCANNED_CHARACTERS:] + told[-MAX_SCANNED_CHARACTERS:])
 
         def spoken(keys: Sequence[str]) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from personatune.cards.card_json import kind_of
 from personatune.cards.limits import (
+    MAX_BOOK_KEYS,
     MAX_GREETINGS,
     MAX_KEY_CHARACTERS,
     MAX_KEYS,
@@ -46,12 +47,24 @@ def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-Text = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
-Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
+def _whole_characters(value: Any) -> Any:
+    """JSON can hold half of a surrogate pair, which is no character: a question mark is seen instead."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("dict_type", "an object")
+    return value
+
+
+_Seen = BeforeValidator(_whole_characters)
+Text = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS), _Seen]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS), _Seen]
 Texts = Annotated[list[Text], Field(max_length=MAX_GREETINGS)]
-Keys = Annotated[
-    list[Annotated[str, Field(max_length=MAX_KEY_CHARACTERS)]], Field(max_length=MAX_KEYS), BeforeValidator(_listed)
-]
+Key = Annotated[str, Field(max_length=MAX_KEY_CHARACTERS), _Seen]
+Keys = Annotated[list[Key], Field(max_length=MAX_KEYS), BeforeValidator(_listed)]
+Extensions = Annotated[Any, BeforeValidator(_as_object)]
 
 
 class _Part(BaseModel):
@@ -61,8 +74,10 @@ class _Part(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, value: Any) -> Any:
-        return {key: inner for key, inner in value.items() if inner is not None} if isinstance(value, dict) else value
+    def _known_and_given(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: value[key] for key in cls.model_fields if value.get(key) is not None}
 
 
 class LoreEntry(_Part):
@@ -80,7 +95,7 @@ class LoreEntry(_Part):
     priority: float | None = None
     selective: bool = False
     secondary_keys: Keys = []
-    extensions: dict[str, Any] = {}
+    extensions: Extensions = {}
 
     @property
     def heeds_case(self) -> bool:
@@ -94,14 +109,23 @@ class Lorebook(_Part):
     scan_depth: float | None = None
     token_budget: float | None = None
     recursive_scanning: bool = False
-    extensions: dict[str, Any] = {}
+    extensions: Extensions = {}
     entries: Annotated[list[LoreEntry], Field(max_length=MAX_LORE_ENTRIES)] = []
+
+    @field_validator("entries", mode="after")
+    @classmethod
+    def _few_keys(cls, entries: list[LoreEntry]) -> list[LoreEntry]:
+        count = sum(len(entry.keys) + len(entry.secondary_keys) for entry in entries)
+        if count > MAX_BOOK_KEYS:
+            limits = {"actual_length": count, "max_length": MAX_BOOK_KEYS}
+            raise PydanticCustomError("too_many_keys", "at most {max_length} keys", limits)
+        return entries
 
 
 class CardData(_Part):
     """The fields of a card that mean something here."""
 
-    name: Annotated[Name, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS), _Seen]
     description: Text = ""
     personality: Text = ""
     scenario: Text = ""
@@ -117,7 +141,7 @@ class CardData(_Part):
     creator: Text = ""
     character_version: Text = ""
     nickname: Name = ""
-    extensions: dict[str, Any] = {}
+    extensions: Extensions = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +209,8 @@ def _told(found: ErrorDetails) -> str:
         return f"{place}: empty, expected the character's name"
     if kind == "string_too_long":
         return f"{place}: {len(found['input']):,} characters, expected at most {limits['max_length']:,}"
+    if kind == "too_many_keys":
+        return f"{place}: {limits['actual_length']:,} keys, expected at most {limits['max_length']:,}"
     if kind == "too_long":
         return f"{place}: {limits['actual_length']:,} of them, expected at most {limits['max_length']:,}"
     return f"{place}: found {kind_of(found['input'])}, expected {_EXPECTED.get(kind, found['msg'].lower())}"

@@ -12,13 +12,17 @@ from personatune.cards.attribute_wording import attribute_sentences
 from personatune.cards.attributes import Attribute, heading_of, line_attribute, split_values, take_attributes
 from personatune.cards.english_verbs import base_form, is_known_verb
 from personatune.cards.first_person import Character, UnclearError, in_first_person
+from personatune.cards.limits import MAX_LORE_CONTENT, MAX_SENTENCE_CHARACTERS, MAX_TOLD_CHARACTERS
 from personatune.cards.macros import has_marker
 from personatune.cards.phrases import as_being, is_adjective, names_a_person
 from personatune.dialogue import MAX_TRAIT_CHARACTERS
 from personatune.plain_text import plain_text
 
-_TAG = re.compile(r"<!--.*?-->|</?[A-Za-z][^<>]{0,300}>", re.DOTALL)
+_TAG = re.compile(
+    r"<!--[^<>]{0,2000}?-->|<(script|style)\b[^<>]{0,300}>[^<]{0,2000}</\1>|</?[A-Za-z][^<>]{0,300}>", re.IGNORECASE
+)
 _MARKDOWN = re.compile(r"\*+|~~|`+|^[ \t]*(?:#+|>)[ \t]*|__", re.MULTILINE)
+_BLANKS = re.compile(r"[^\S\n]{2,}")
 _BULLET = re.compile(r"^\s*(?:[-•+–~]|\d{1,2}[.)])\s+")
 _KEPT_FORMATS = "\u200c\u200d"  # joiners: Persian and emoji need them
 
@@ -61,6 +65,7 @@ class Told:
 
     sentences: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    _known: set[str] = field(default_factory=set)
 
     def counts(self) -> Counter[str]:
         """Return how many pieces were left out for each reason."""
@@ -71,9 +76,10 @@ class Told:
         sentence = _finished(sentence)
         if len(sentence) > MAX_TRAIT_CHARACTERS:
             self.drop(f"longer than {MAX_TRAIT_CHARACTERS} characters", sentence)
-        elif sentence.casefold() in (known.casefold() for known in self.sentences):
+        elif sentence.casefold() in self._known:
             self.drop("said already", sentence)
         else:
+            self._known.add(sentence.casefold())
             self.sentences.append(sentence)
 
     def drop(self, reason: str, text: str) -> None:
@@ -92,7 +98,10 @@ def card_text(text: str) -> str:
 
 def tell_about(text: str, character: Character, told: Told) -> None:
     """Add what an expanded text says about its character, list by list and sentence by sentence."""
-    attributes, prose = take_attributes(_MARKDOWN.sub("", card_text(text)))
+    plain = _plain(text)
+    if len(plain) > MAX_TOLD_CHARACTERS:
+        told.drop(f"beyond the first {MAX_TOLD_CHARACTERS:,} characters", plain[MAX_TOLD_CHARACTERS:])
+    attributes, prose = take_attributes(plain[:MAX_TOLD_CHARACTERS])
     for attribute in attributes:
         _tell_attribute(attribute, character, told)
     heading: str | None = None
@@ -112,7 +121,7 @@ def tell_about(text: str, character: Character, told: Told) -> None:
 
 def tell_summary(text: str, character: Character, told: Told) -> None:
     """Add what a `personality` says: a list of traits ("stubborn, kind, a good listener") or prose."""
-    plain = " ".join(_MARKDOWN.sub("", card_text(text)).split()).strip(" .[]")
+    plain = " ".join(_plain(text)[:MAX_TOLD_CHARACTERS].split()).strip(" .[]")
     parts = [part.strip(" ~") for part in re.split(r"[,;+/]", plain) if part.strip(" ~")]
     lower = [part for part in parts if len(part.split()) <= 4 and not _is_sentence(part, character) and ":" not in part]
     if parts and len(lower) == len(parts) and not has_marker(plain) and "." not in plain and "(" not in plain:
@@ -125,10 +134,11 @@ def tell_summary(text: str, character: Character, told: Told) -> None:
 def lore_sentences(text: str, character: Character) -> list[str]:
     """Return the sentences of a lorebook entry: about the character in its own words, others as written."""
     sentences = []
-    for line in _MARKDOWN.sub("", card_text(text)).splitlines():
+    for line in _plain(text[:MAX_LORE_CONTENT]).splitlines():
         for sentence in split_sentences(_BULLET.sub("", line).strip()):
+            ours = len(sentence) <= MAX_SENTENCE_CHARACTERS and _about_character(sentence, character)
             try:
-                own = in_first_person(sentence, character) if _about_character(sentence, character) else sentence
+                own = in_first_person(sentence, character) if ours else sentence
             except UnclearError:
                 own = sentence
             if not has_marker(own):
@@ -140,12 +150,18 @@ def split_sentences(text: str) -> Iterator[str]:
     """Yield the sentences of one line."""
     start = 0
     for match in _END.finditer(text):
-        if _ABBREVIATION.search(text[start : match.end()].rstrip()) or not _begins(text[match.end() :]):
+        before = text[max(start, match.start() - 12) : match.start() + 1]
+        if _ABBREVIATION.search(before) or not _begins(text[match.end() : match.end() + 1]):
             continue
         yield text[start : match.end()].strip()
         start = match.end()
     if text[start:].strip():
         yield text[start:].strip()
+
+
+def _plain(text: str) -> str:
+    """Return a card's text without marks of emphasis; runs of blanks are one, which also keeps the patterns fast."""
+    return _BLANKS.sub(" ", _MARKDOWN.sub("", card_text(text)))
 
 
 def _tell_line(line: str, heading: str | None, character: Character, told: Told) -> None:
@@ -166,6 +182,14 @@ def _tell_line(line: str, heading: str | None, character: Character, told: Told)
 
 
 def _tell_attribute(attribute: Attribute, character: Character, told: Told) -> None:
+    for value in attribute.values:
+        if len(value) > MAX_TRAIT_CHARACTERS:
+            told.drop(f"longer than {MAX_TRAIT_CHARACTERS} characters", f"{attribute.key}: {value}")
+    attribute = replace(
+        attribute, values=tuple(value for value in attribute.values if len(value) <= MAX_TRAIT_CHARACTERS)
+    )
+    if not attribute.values:
+        return
     shown = f"{attribute.key}: {', '.join(attribute.values)}"
     if has_marker(shown):
         told.drop("a macro or template mark that isn't known", shown)
@@ -181,7 +205,7 @@ def _tell_attribute(attribute: Attribute, character: Character, told: Told) -> N
 
 
 def _tell_sentence(sentence: str, character: Character, told: Told) -> None:
-    reason = _unusable(sentence, character)
+    reason = _unusable(sentence)
     if reason:
         told.drop(reason, sentence)
         return
@@ -198,18 +222,16 @@ def _tell_sentence(sentence: str, character: Character, told: Told) -> None:
         told.drop(str(error), sentence)
 
 
-def _unusable(sentence: str, character: Character) -> str | None:
-    if has_marker(sentence):
-        return "a macro or template mark that isn't known"
-    if not _WORD.search(sentence):
-        return "no words"
-    if sentence.rstrip("\"'”’)").endswith("?"):
-        return "a question"
-    if any(len(quoted.split()) > 4 for quoted in _QUOTE.split(sentence)[1::2]):
-        return "quoted speech"
-    if _SECOND_PERSON.match(sentence):
-        return "about who talks with the character"
-    return None
+def _unusable(sentence: str) -> str | None:
+    reasons = (
+        (f"longer than {MAX_TRAIT_CHARACTERS} characters", len(sentence) > MAX_SENTENCE_CHARACTERS),
+        ("a macro or template mark that isn't known", has_marker(sentence)),
+        ("no words", _WORD.search(sentence) is None),
+        ("a question", sentence.rstrip("\"'”’)").endswith("?")),
+        ("quoted speech", any(len(quoted.split()) > 4 for quoted in _QUOTE.split(sentence)[1::2])),
+        ("about who talks with the character", _SECOND_PERSON.match(sentence) is not None),
+    )
+    return next((reason for reason, found in reasons if found), None)
 
 
 def _as_sentence(sentence: str, character: Character) -> str | None:

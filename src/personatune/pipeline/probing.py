@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from personatune.cards.character import CardCharacter
+from personatune.cards.files import is_card_file, read_card
 from personatune.data.cleaning import clean
 from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Persona, Probe
@@ -55,7 +57,9 @@ class DerivedProbes:
 
 def read_personas_of(source: str) -> list[Persona]:
     """Return the personas of a dialogue source, of a text file (one sentence a line, an empty line between personas),
-    or of sentences written out ("I have a dog. | I am a chef.").
+    of a character card, or of sentences written out ("I have a dog. | I am a chef.").
+
+    JSON is read as a card where it looks like one, else as dialogues.
 
     Raises:
         UserError: the source can't be read, or holds no persona sentence.
@@ -65,6 +69,8 @@ def read_personas_of(source: str) -> list[Persona]:
         personas = [Persona(tuple(part.strip() for part in source.split("|") if part.strip()))]
     elif path.suffix == ".txt" and path.is_file() and (plain := _plain_lines(path)) is not None:
         personas = plain
+    elif path.is_file() and is_card_file(path):
+        personas = [CardCharacter(read_card(path).card).persona]
     else:
         cleaned = clean(DatasetLoader(source).load().dialogues)
         personas = [persona for dialogue in cleaned.dialogues for persona in dialogue.personas.values()]
