@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig, PPOConfig
+from personatune.config import AlarmsConfig, BranchConfig, PPOConfig
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.prompts import PromptFormat
 from personatune.training.ppo import PPOTrainer
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 REPLY_TOKENS = 6
+# The optimum is the very thing that alarms are for: replies of one token, or one word again and again.
+SILENT = AlarmsConfig.model_validate(
+    {name: {"action": "off"} for name in ("length", "entropy", "divergence")}
+    | {name: {"action": "off", "rise": 1.0} for name in ("repetition", "copying")}
+)
 OPTIMUM = 1.0
 """The highest mean score there is under either reward."""
 
@@ -106,6 +111,7 @@ class Toys:
             updates=updates, prompts_per_update=4, replies_per_prompt=8, epochs=2, minibatch_size=16,
             max_new_tokens=REPLY_TOKENS, policy_learning_rate=1e-2, critic_learning_rate=1e-2, judge_every=updates,
             kl_coef=0.0, kl_budget=1e3, truncation_penalty=0.0,  # else the reward's optimum isn't the objective's
+            alarms=SILENT,
         )  # fmt: skip
         contexts = self.dialogues.contexts(4, seed=seed)
         trainer = PPOTrainer(split, prompts, reward, contexts, config, folder, judge=lambda: 0.5, seed=seed)
