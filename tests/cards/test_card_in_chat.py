@@ -49,14 +49,14 @@ def listening(persona: CardCharacter | Persona) -> tuple[ChatSession, list[Conte
 
 def test_the_greeting_opens_the_chat_and_examples_go_before_it() -> None:
     session, contexts = listening(character())
-    assert session.history == (Turn("self", "Hello Sam!"),)
+    assert list(session.history) == [Turn("self", "Hello Sam!")]
     list(session.say("Good day"))
     assert contexts[0].history == (
         Turn("partner", "hi"), Turn("self", "Hm."), SILENCE, Turn("self", "Hello Sam!"), Turn("partner", "Good day"),
     )  # fmt: skip
-    assert session.history == (
+    assert list(session.history) == [
         Turn("self", "Hello Sam!"), Turn("partner", "Good day"), Turn("self", "I built a forge.")
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 def test_lore_joins_the_persona_of_the_turn_and_leaves_again() -> None:

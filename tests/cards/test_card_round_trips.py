@@ -252,7 +252,7 @@ def test_a_new_card_reads_back_as_the_sentences_it_was_made_of() -> None:
 
     sentences = ("I have two dogs.", "My favorite color is green.", "I can't stand broccoli.")
     for version in ("v1", "v2", "v3"):
-        card = new_card("Bo", sentences, version)  # type: ignore[arg-type]
+        card = new_card("Bo", sentences, version)
         assert card.version == version
         assert CardCharacter(card).persona.traits == ("My name is Bo.", *sentences)
 

@@ -20,7 +20,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from personatune.cards import charx
 from personatune.cards.character import CardCharacter
 from personatune.cards.files import read_card, write_card
 from personatune.cards.limits import MAX_JSON_BYTES, MAX_NESTING, MAX_PNG_BYTES
@@ -262,7 +261,7 @@ def test_a_list_of_a_million_files_is_refused_before_it_is_read(
     def no_library(*_: object) -> None:
         raise AssertionError("the list was handed to the library")
 
-    monkeypatch.setattr(charx.zipfile, "ZipFile", no_library)
+    monkeypatch.setattr("personatune.cards.charx.zipfile.ZipFile", no_library)
     assert "files or more, expected at most 2,000" in refused(tmp_path, "card.charx", many + end)
 
 

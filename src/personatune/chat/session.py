@@ -90,6 +90,8 @@ class ChatSession:
 
     def __init__(self, persona: Persona | CardCharacter, stream: Stream) -> None:
         self._stream = stream
+        self._history: tuple[Turn, ...] = ()
+        self._greeting = 0
         self.change_persona(persona)
 
     @property

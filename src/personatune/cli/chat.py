@@ -60,7 +60,7 @@ def chat(
     session = ChatSession(chosen, bot.stream)
     if session.character is not None and (left_out := len(session.character.told.left_out)):
         console.print(
-            f"{left_out} pieces of the card became no persona sentence; personatune cards show tells which and why.",
+            f"Pieces of the card that became no persona sentence: {left_out} (personatune cards show tells why).",
             style="dim", markup=False, highlight=False,
         )  # fmt: skip
     chat_in_terminal(session, console, terminal_reader(), user)
