@@ -14,6 +14,7 @@ from personatune.model.lora import LoRAWrapper
 from personatune.pipeline.export import export
 from personatune.pipeline.models import load_base
 from personatune.pipeline.run import Run
+from personatune.storage import write_json
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels
@@ -32,6 +33,9 @@ def run(tiny: TinyModels, tmp_path: Path) -> Run:
         if "lora_B" in name:
             weight.data = torch.randn(weight.shape, generator=generator) * 0.3
     wrapper.save(opened.folder("sft") / "adapter")
+    source = {"name": "mine.jsonl", "description": "own form: 9 dialogues", "licence": "CC BY 4.0"}
+    data = {"counts": {"added: written dialogues": 7}, "statistics": {"source": source}}
+    write_json(opened.folder("prepare") / "data.json", data)
     opened.mark_done("prepare", {})
     opened.mark_done("sft", {})
     return opened
@@ -75,6 +79,9 @@ def test_the_card_names_base_method_and_what_was_not_measured(run: Run, tmp_path
     assert "supervised fine-tuning with LoRA" in card
     assert "PPO" not in card.split("## Limits")[0].split("## How it was made")[1].split("##")[0]
     assert "not measured" in card
+    assert "own form: 9 dialogues" in card
+    assert "CC BY 4.0" in card
+    assert "- 7 hand-written dialogues" in card
     assert note in card
 
 

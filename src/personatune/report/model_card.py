@@ -40,7 +40,8 @@ def model_card(
         note: what was done to the weights on the way (rank, precision).
         evaluation: what `personatune evaluate` wrote; its tables stand in the card instead of the run's own.
     """
-    source = report["data"]["source"] if report["data"] else {}
+    data = report["data"] or {"counts": {}, "statistics": {"source": {}}}
+    source, written = data["statistics"]["source"], data["counts"].get("added: written dialogues", 0)
     head = {
         "base_model": base,
         "library_name": "peft",
@@ -54,6 +55,7 @@ def model_card(
         f"- Base: {base} ({base_licence})",
         f"- Data: {plain(source.get('description', 'unknown'))}",
         f"- Licence of the data: {plain(source.get('licence') or 'not known')}",
+        *([f"- {written} hand-written dialogues of personatune (Apache-2.0) beside them"] if written else []),
         f"- Method: {method}; run {plain(report['run'])}, seed {report['settings']['seed']}",
         *([f"- Weights: {note}"] if note else []),
     ]
