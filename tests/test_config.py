@@ -147,3 +147,8 @@ def test_defaults_are_everybodys_own() -> None:
     assert second.sft.epochs != 77
     assert second.preferences.kinds["generic"] == 1.0
     assert load_config("quick").sft.epochs != 77
+
+
+def test_on_and_off_may_be_set_though_yaml_takes_them_for_truth_values() -> None:
+    assert load_config("quick", ["sft.compile=off"]).sft.compile == "off"
+    assert load_config("quick", ["sft.compile=on"]).sft.compile == "on"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from personatune.errors import UserError, did_you_mean
 from personatune.storage import write_text
@@ -22,6 +22,11 @@ PRESETS = ("quick", "standard", "kaggle-2xt4")
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _on_off(value: Any) -> Any:
+    """Give back what YAML 1.1 takes for a truth value."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
 class Section(BaseModel):
@@ -65,7 +70,7 @@ class SFTConfig(Section):
     b_rate_ratio: Annotated[float, Field(ge=1)] = 1.0  # learning rate of LoRA's B matrices over that of A (LoRA+)
     batch_size: Positive = 2  # dialogues
     micro_batch_size: Positive | None = None  # dialogues in memory at once; None: the whole batch
-    compile: Literal["auto", "on", "off"] = "auto"  # decoder layers through torch.compile
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = "auto"  # torch.compile of the layers
     warmup_share: Share = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
