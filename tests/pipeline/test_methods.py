@@ -226,7 +226,7 @@ def test_the_chat_talks_with_a_variant_and_a_strategy(program: Program, monkeypa
     assert len(out.strip().splitlines()) > 2
     code, _, err = program("chat", "--model", "sfd+critic")
     assert code == 2
-    assert "run tiny has no model 'sfd'; it has base, sft, dpo" in err
+    assert "--model sfd: neither a folder nor a model that can be loaded; did you mean 'sft'?" in err
 
 
 def times(folder: Path) -> dict[str, int]:
