@@ -156,7 +156,7 @@ def test_some_updates_go_most_of_the_way(toys: Toys, tmp_path: Path, wish: type[
     assert run.fresh > 0.8 * OPTIMUM
 
 
-# Its policy settles on replies of two tokens (0.80) before the end is tried first: exploration, not the path, is missing.
+# Its policy settles on two tokens (0.80) before it tries one: what is missing is exploration, not the path.
 STUCK = pytest.mark.xfail(reason="the plain path ends at 0.80 of 1 with this seed", strict=True)
 
 
