@@ -12,11 +12,9 @@ from personatune.costs.meter import MetricsTracker, StageMeter
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.sources import DatasetLoader
-from personatune.data.written_dialogues import written_dialogues
-from personatune.dialogue import Context, Episode, Perspective, PreferencePair, Turn, WrittenDialogue
+from personatune.dialogue import Context, Episode, PreferencePair, Turn
 from personatune.errors import UserError
 from personatune.evaluation.suite import TestSet, evaluate_model, make_test_set, probe_scripts
-from personatune.judging.persona_probes.dialogues import probe_dialogues
 from personatune.judging.probes import hold_dialogues
 from personatune.model.branches import SplitModel
 from personatune.model.generation import Chatbot, Sampling
@@ -24,6 +22,7 @@ from personatune.model.lora import join_adapters
 from personatune.pipeline.comparison import compare_fine_tuning
 from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
+from personatune.pipeline.own_dialogues import own_dialogues, own_pairs
 from personatune.pipeline.reward_trust import require_trust
 from personatune.pipeline.run import Run
 from personatune.pipeline.variants import Variant
@@ -76,7 +75,9 @@ def prepare(stage: Stage) -> dict[str, Any]:
         loader = DatasetLoader(config.data.source, fraction=config.data.fraction, seed=config.seed)
         loaded = loader.load()
         task.advance()
-        data = DataProcessor(config.data, config.seed).process(loaded, _written() if config.data.written != 0 else ())
+        data = DataProcessor(config.data, config.seed).process(
+            loaded, own_dialogues() if config.data.written != 0 else ()
+        )
         task.advance()
         load_prompts(config)
         load_base(config)
@@ -129,9 +130,7 @@ def preferences(stage: Stage) -> dict[str, Any]:
     bot = Chatbot(load_model(stage.run, "sft"), load_prompts(config), sampling, seed=config.seed)
     with stage.progress.task("Preference pairs", settings.pairs + settings.test_pairs) as task:
         train, test = (
-            PreferenceGenerator(
-                part, settings, config.seed, bot.sample, _written_pairs(part, settings.max_history_turns)
-            )
+            PreferenceGenerator(part, settings, config.seed, bot.sample, own_pairs(part, settings.max_history_turns))
             for part in (data.train, data.validation)
         )
         pairs = train.generate(settings.pairs)
@@ -302,16 +301,6 @@ def read_pairs(run: Run, name: str) -> list[PreferencePair]:
     """Return the pairs of the stage preferences, "train" or "test"."""
     rows = read_jsonl(run.folder("preferences") / f"{name}.jsonl")
     return [PreferencePair.from_json(row) for row in rows]
-
-
-def _written() -> list[WrittenDialogue]:
-    return [*written_dialogues(), *probe_dialogues()]
-
-
-def _written_pairs(part: Sequence[Perspective], max_history_turns: int) -> list[PreferencePair]:
-    """Return the pairs of the hand-written dialogues that are in a part of the data."""
-    names = {view.id for view in part}
-    return [pair for dialogue in _written() if dialogue.view.id in names for pair in dialogue.pairs(max_history_turns)]
 
 
 def _ppo_prompts(
