@@ -75,5 +75,5 @@ $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	touch $@
 
 $(STAMPS)/dev: $(STAMPS)/core
-	$(PIP) -e '.[dev,tracking,qlora]'
+	$(PIP) -e '.[dev,demo,serve,notebooks,docs,tracking,qlora]'
 	touch $@
