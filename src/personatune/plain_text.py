@@ -1,9 +1,11 @@
-"""Text from strangers (people, models, files) without anything that steers a terminal."""
+"""Text from strangers (people, models, files) without anything that steers a terminal, is markup, or is a secret."""
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from collections.abc import Mapping
 
 # CSI and OSC escape sequences as a whole, so that "\x1b[31mred" leaves "red" and not "[31mred".
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -21,3 +23,30 @@ def plain_text(text: str) -> str:
         for character in text
         if character == "\n" or (unicodedata.category(character) != "Cc" and character not in _BIDI_CONTROLS)
     )
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for character in "\\`*_[]|":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+HIDDEN = "(hidden)"
+_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)$")
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}|\bwandb_v\d_[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}")
+_SHORTEST_SECRET = 8  # a shorter value of such a variable ("1", "true") is no secret, and stands in many texts
+
+
+def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return ``text`` without access tokens, logins inside addresses, and values of variables called ``…_TOKEN``.
+
+    Args:
+        environment: where such variables stand; the process's own by default.
+    """
+    for name, value in (os.environ if environment is None else environment).items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name.upper()):
+            text = text.replace(value, HIDDEN)
+    return _TOKEN.sub(HIDDEN, _LOGIN_IN_URL.sub(HIDDEN, text))

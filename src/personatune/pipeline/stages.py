@@ -64,8 +64,15 @@ class Stage:
         """Open where this stage's figures go, resuming at ``step``."""
         if not self.processes.main:
             return SilentTracker()
-        tracking = self.run.config.tracking
-        return open_tracker(self.folder, tracking, run=self.run.name, stage=self.name, resume_step=step)
+        config = self.run.config
+        return open_tracker(
+            self.folder,
+            config.tracking,
+            run=self.run.name,
+            stage=self.name,
+            resume_step=step,
+            config=config.model_dump(mode="json"),
+        )
 
 
 def prepare(stage: Stage) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from personatune.plain_text import markdown_text as plain
 from personatune.report import sections
 from personatune.report.figures import MODELS
 
@@ -67,11 +68,3 @@ def samples_parts(report: Mapping[str, Any]) -> list[str]:
             ]
             parts.append(f"*{MODELS[model]}*\n\n" + "  \n".join(lines))
     return parts
-
-
-def plain(text: str) -> str:
-    """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for character in "\\`*_[]|":
-        text = text.replace(character, f"\\{character}")
-    return text
