@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 # CSI and OSC escape sequences as a whole, so that "\x1b[31mred" leaves "red" and not "[31mred".
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -37,7 +38,7 @@ HIDDEN = "(hidden)"
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)$")
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}|\bwandb_v\d_[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}")
-_SHORTEST_SECRET = 8  # a shorter value of such a variable ("1", "true") is no secret, and stands in many texts
+_SHORTEST_SECRET = 12  # a shorter value of such a variable ("1", "embedded") is no secret, and stands in many texts
 
 
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -50,3 +51,12 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
         if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name.upper()):
             text = text.replace(value, HIDDEN)
     return _TOKEN.sub(HIDDEN, _LOGIN_IN_URL.sub(HIDDEN, text))
+
+
+def hide_secrets(tree: Any) -> Any:
+    """Return settings with `without_secrets` applied to every text in them."""
+    if isinstance(tree, Mapping):
+        return {key: hide_secrets(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [hide_secrets(value) for value in tree]
+    return without_secrets(tree) if isinstance(tree, str) else tree

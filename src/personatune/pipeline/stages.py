@@ -28,6 +28,7 @@ from personatune.pipeline.run import Run
 from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
 from personatune.report.build import build_report
+from personatune.report.tracked import track_report
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.distributed import Processes
 from personatune.training.ppo import PPOTrainer
@@ -242,6 +243,9 @@ def report(stage: Stage) -> dict[str, Any]:
     stage.run.require(stage.name, "baseline")
     with stage.progress.task("Report", 1) as task:
         paths = build_report(stage.run.directory)
+        tracker = stage.tracker(0)
+        track_report(tracker, stage.run.directory, paths)
+        tracker.close()
         task.advance()
     return {"report": paths.html.name}
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from personatune.config import TrackingConfig
 from personatune.errors import UserError
-from personatune.plain_text import without_secrets
+from personatune.plain_text import hide_secrets, without_secrets
 from personatune.storage import write_json
 
 _IDENTITY = "tracking.json"
@@ -111,8 +111,8 @@ def open_tracker(
 
     wanted = _backends(settings)
     directory.mkdir(parents=True, exist_ok=True)
-    known = _identity(directory, resume_step)
-    shown = _flat(config or {})
+    known = _identity(directory, resume_step) if {"wandb", "trackio"} & set(wanted) else ""
+    shown = _flat(hide_secrets(config or {}))
     trackers: list[Tracker] = [CsvTracker(directory, resume_step)]
     makers: dict[str, Callable[[], Tracker]] = {
         "wandb": lambda: _wandb(directory, settings, run, stage, known, resume_step, shown),
@@ -192,13 +192,8 @@ def _identity(directory: Path, resume_step: int) -> str:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a tree of settings by dotted names, texts without secrets."""
+    """Return a tree of settings by dotted names."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            flat[prefix + key] = [without_secrets(item) if isinstance(item, str) else item for item in value]
-        else:
-            flat[prefix + key] = without_secrets(value) if isinstance(value, str) else value
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
