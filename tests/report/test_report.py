@@ -266,7 +266,7 @@ def test_an_empty_run_says_for_every_part_why_it_was_not_measured(run_dir: Path)
     page = text_of(paths.html.read_text(encoding="utf-8"))
     assert "not measured: the stage evaluate has left no evaluate/ppo.json" in page
     assert "not measured: the run has no ledger costs.jsonl" in page
-    assert "0 of 8 goals met" in page
+    assert "Goals met 0 of 8 8 not measured" in page
     assert "not measured: the stage compare has left no compare/comparison.json" in " ".join(
         re.sub(r"[│┃]", " ", summary_of(report)).split()
     )

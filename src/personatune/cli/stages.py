@@ -14,6 +14,7 @@ from personatune.cli.options import (
     DespiteReward,
     Model,
     Name,
+    Online,
     Preset,
     Redo,
     RunName,
@@ -40,13 +41,14 @@ def run(
     model: Model = None,
     settings: Settings = None,
     runs: Runs = RUNS,
+    online: Online = False,
     despite_memory: DespiteMemory = False,
     despite_reward: DespiteReward = False,
 ) -> None:
     """Run every stage: prepare, train, align, judge, compare, report. Resumes where it stopped."""
     from personatune.pipeline.run import STAGES
 
-    ran = _conduct(_begin(preset, name, data, model, settings, runs), STAGES, despite_memory, despite_reward)
+    ran = _conduct(_begin(preset, name, data, model, settings, runs, online), STAGES, despite_memory, despite_reward)
     _summary(runs, name, already_done=not ran)
 
 
@@ -58,9 +60,10 @@ def prepare(
     model: Model = None,
     settings: Settings = None,
     runs: Runs = RUNS,
+    online: Online = False,
 ) -> None:
     """Begin a run: load, clean and split the dialogues, and find the base model."""
-    _conduct(_begin(preset, name, data, model, settings, runs), ["prepare"])
+    _conduct(_begin(preset, name, data, model, settings, runs, online), ["prepare"])
 
 
 @app.command()
@@ -177,10 +180,19 @@ def _compare_runs(names: list[str], runs: Path, out: Path | None) -> None:
     print_comparison(wide_console(), comparison, paths)
 
 
-def _begin(preset: str, name: str, data: str | None, model: str | None, settings: list[str] | None, runs: Path) -> Run:
+def _begin(
+    preset: str,
+    name: str,
+    data: str | None,
+    model: str | None,
+    settings: list[str] | None,
+    runs: Path,
+    online: bool,
+) -> Run:
     from personatune.pipeline.run import Run
 
-    return by_main_process(lambda: Run.open(runs, name, _config(preset, data, model, settings)))
+    wanted = [*(settings or []), *(["tracking.online=true"] if online else [])]
+    return by_main_process(lambda: Run.open(runs, name, _config(preset, data, model, wanted)))
 
 
 def _config(preset: str, data: str | None, model: str | None, settings: list[str] | None) -> Config:

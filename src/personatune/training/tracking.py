@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,31 +61,58 @@ class SilentTracker:
         pass
 
 
-class _Trackers:
-    """Several trackers as one."""
+@dataclass(frozen=True)
+class TrackedStage:
+    """What a tracker is told about its stage.
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers = trackers
+    Attributes:
+        directory: the stage's own folder (``runs/<name>/<stage>``).
+        run: the personatune run's name.
+        known: the word under which W&B and trackio know the stage, the same when it is resumed.
+        resume_step: the last step of the checkpoint that is resumed; 0 begins anew.
+        config: settings by dotted names, without secrets.
+    """
+
+    directory: Path
+    settings: TrackingConfig
+    run: str
+    stage: str
+    known: str
+    resume_step: int
+    config: Mapping[str, Any]
+
+
+class _Trackers:
+    """The CSV files, which must be written, and others that may fail: a lost dashboard ends no training."""
+
+    def __init__(self, csv: Tracker, others: Mapping[str, Tracker]) -> None:
+        self._csv = csv
+        self._others = dict(others)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        for tracker in self._trackers:
-            tracker.log(metrics, step)
+        self._each(lambda tracker: tracker.log(metrics, step))
 
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        for tracker in self._trackers:
-            tracker.samples(name, rows, step)
+        self._each(lambda tracker: tracker.samples(name, rows, step))
 
     def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
-        for tracker in self._trackers:
-            tracker.figures(drawings, step)
+        self._each(lambda tracker: tracker.figures(drawings, step))
 
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
-        for tracker in self._trackers:
-            tracker.files(name, kind, paths)
+        self._each(lambda tracker: tracker.files(name, kind, paths))
 
     def close(self) -> None:
-        for tracker in self._trackers:
-            tracker.close()
+        self._each(lambda tracker: tracker.close())
+
+    def _each(self, act: Callable[[Tracker], None]) -> None:
+        act(self._csv)
+        for name, tracker in list(self._others.items()):
+            try:
+                act(tracker)
+            except Exception as error:  # whatever a service, its process or its disk comes up with
+                del self._others[name]
+                told = f"tracking: {name} failed ({_reason(error)}); its curves end here, metrics.csv goes on"
+                print(told, file=sys.stderr, flush=True)
 
 
 def open_tracker(
@@ -113,51 +142,39 @@ def open_tracker(
     directory.mkdir(parents=True, exist_ok=True)
     known = _identity(directory, resume_step) if {"wandb", "trackio"} & set(wanted) else ""
     shown = _flat(hide_secrets(config or {}))
-    trackers: list[Tracker] = [CsvTracker(directory, resume_step)]
-    makers: dict[str, Callable[[], Tracker]] = {
-        "wandb": lambda: _wandb(directory, settings, run, stage, known, resume_step, shown),
-        "tensorboard": lambda: _tensorboard(directory, resume_step),
-        "trackio": lambda: _trackio(settings, run, stage, known, resume_step, shown),
-    }
-    try:
-        for backend in wanted:
-            trackers.append(makers[backend]())
-    except Exception as error:
-        for tracker in trackers:
-            tracker.close()
-        reason = without_secrets(" ".join(str(error).split()))
-        raise UserError(
-            f"tracking.backends: {backend} can't start ({reason}); to go on without it: --set tracking.backends=[csv]"
-        ) from error
-    return _Trackers(trackers)
+    tracked = TrackedStage(directory, settings, run, stage, known, resume_step, shown)
+    csv = CsvTracker(directory, resume_step)
+    others: dict[str, Tracker] = {}
+    for backend in wanted:
+        try:
+            others[backend] = _make(backend, tracked)
+        except Exception as error:
+            for tracker in (csv, *others.values()):
+                tracker.close()
+            raise UserError(
+                f"tracking.backends: {backend} can't start ({_reason(error)}); to go on without it: "
+                "--set tracking.backends=[csv]"
+            ) from error
+    return _Trackers(csv, others)
 
 
-def _wandb(
-    directory: Path,
-    settings: TrackingConfig,
-    run: str,
-    stage: str,
-    known: str,
-    resume_step: int,
-    config: Mapping[str, Any],
-) -> Tracker:
-    from personatune.training.wandb_tracker import WandbTracker
+def _make(backend: str, tracked: TrackedStage) -> Tracker:
+    """Open one backend; its package is loaded here, not before."""
+    if backend == "wandb":
+        from personatune.training.wandb_tracker import WandbTracker
 
-    return WandbTracker(directory, settings, run=run, stage=stage, known=known, resume_step=resume_step, config=config)
+        return WandbTracker(tracked)
+    if backend == "trackio":
+        from personatune.training.trackio_tracker import TrackioTracker
 
-
-def _tensorboard(directory: Path, resume_step: int) -> Tracker:
+        return TrackioTracker(tracked)
     from personatune.training.tensorboard_tracker import TensorBoardTracker
 
-    return TensorBoardTracker(directory, resume_step)
+    return TensorBoardTracker(tracked.directory, tracked.resume_step)
 
 
-def _trackio(
-    settings: TrackingConfig, run: str, stage: str, known: str, resume_step: int, config: Mapping[str, Any]
-) -> Tracker:
-    from personatune.training.trackio_tracker import TrackioTracker
-
-    return TrackioTracker(settings, run=run, stage=stage, known=known, resume_step=resume_step, config=config)
+def _reason(error: Exception) -> str:
+    return without_secrets(" ".join(str(error).split())) or type(error).__name__
 
 
 def _backends(settings: TrackingConfig) -> list[str]:

@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
 
-from personatune.config import TrackingConfig
 from personatune.plain_text import markdown_text
+from personatune.training.tracking import TrackedStage
 
 _REMOTE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_WEBHOOK_URL")
 
@@ -24,27 +23,18 @@ class TrackioTracker:
         ValueError: the store can't be written.
     """
 
-    def __init__(
-        self,
-        settings: TrackingConfig,
-        *,
-        run: str,
-        stage: str,
-        known: str,
-        resume_step: int,
-        config: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, tracked: TrackedStage) -> None:
         import trackio
 
         self._trackio = trackio
         _check_store(Path(trackio.TRACKIO_DIR))
-        with _local_unless(settings.online), redirect_stdout(io.StringIO()):
+        with _local_unless(tracked.settings.online), redirect_stdout(io.StringIO()):
             self._run = trackio.init(
-                project=settings.project,
-                name=f"{run}/{stage}-{known[:6]}",
-                group=run,
-                config=dict(config),
-                resume="allow" if resume_step else "never",
+                project=tracked.settings.project,
+                name=f"{tracked.run}/{tracked.stage}-{tracked.known[:6]}",
+                group=tracked.run,
+                config=dict(tracked.config),
+                resume="allow" if tracked.resume_step else "never",
                 embed=False,
                 auto_log_gpu=False,
                 auto_log_cpu=False,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from personatune.config import TrackingConfig
+from personatune.training.tracking import TrackedStage
 
 
 class WandbTracker:
@@ -26,19 +26,10 @@ class WandbTracker:
         ValueError: ``settings.online`` without a key.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        settings: TrackingConfig,
-        *,
-        run: str,
-        stage: str,
-        known: str,
-        resume_step: int,
-        config: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, tracked: TrackedStage) -> None:
         import wandb
 
+        directory, settings, resume_step = tracked.directory, tracked.settings, tracked.resume_step
         if settings.online and not _has_key(os.environ.get("WANDB_BASE_URL") or str(wandb.Settings().base_url)):
             raise ValueError("tracking.online needs a key: run wandb login, or set WANDB_API_KEY")
         self._wandb = wandb
@@ -47,11 +38,11 @@ class WandbTracker:
             shutil.rmtree(directory / "wandb", ignore_errors=True)
         self._run = wandb.init(
             project=settings.project,
-            group=run,
-            job_type=stage,
-            name=f"{run}/{stage}",
-            id=known,
-            config=dict(config),
+            group=tracked.run,
+            job_type=tracked.stage,
+            name=f"{tracked.run}/{tracked.stage}",
+            id=tracked.known,
+            config=dict(tracked.config),
             resume="allow" if settings.online else None,
             reinit="finish_previous",
             mode="online" if settings.online else "offline",
