@@ -66,7 +66,7 @@ def evaluate(
     out = out or runs / "evaluation"
     if redo:
         _forget(out)
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.evaluation import evaluate_contenders, run_pool
     from personatune.pipeline.judging import find_judges
     from personatune.report.evaluation_page import print_evaluation, wide_console, write_evaluation
