@@ -41,6 +41,9 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the evaluation; by default under --runs.")] = None,
     base: Annotated[str | None, typer.Option(help="The base of an adapter folder, or what 'base' means.")] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option(help="A folder: write each model's probe dialogues there, with the judges' marks.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of probe wording, sampled replies and intervals.")] = 0,
     settings: Settings = None,
     runs: Runs = RUNS,
@@ -84,6 +87,7 @@ def evaluate(
             runs=runs,
             base=base,
             seed=seed,
+            transcripts=transcripts,
             progress=RichProgress(),
         )
     except KeyboardInterrupt:
