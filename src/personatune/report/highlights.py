@@ -26,7 +26,7 @@ def marked_dialogue(dialogue: Mapping[str, Any], turns: int, seed: int) -> list[
     rows: list[dict[str, Any]] = []
     reply = 0
     for speaker, text in dialogue["turns"]:
-        row = {"speaker": speaker, "text": text, "verdict": None, "expressed": [], "contradicted": []}
+        row: dict[str, Any] = {"speaker": speaker, "text": text, "verdict": None, "expressed": [], "contradicted": []}
         if speaker == "self":
             row["verdict"] = next(verdicts, None)
             trait = asked[reply] if reply < len(asked) else None

@@ -11,7 +11,7 @@ from personatune.report.evidence import Curves, read_curves
 from personatune.report.figures import MODELS, duration_text, money_text, turns_of
 
 _MODEL_COLOURS = {"base": "#8a8f98", "sft": COLOURS[0], "ppo": COLOURS[1]}
-_BUILT_BY = {"base": (), "sft": ("sft",), "ppo": ("sft", "preferences", "reward", "ppo")}
+_BUILT_BY: Mapping[str, Sequence[str]] = {"base": (), "sft": ("sft",), "ppo": ("sft", "preferences", "reward", "ppo")}
 """The stages without which a model would not be there."""
 
 
@@ -66,7 +66,8 @@ def _reward_and_judge(curves: Curves) -> Plot:
     def draw(axes: Any) -> None:
         axes.set_xlabel("update")
         if "score" in shown:
-            curve(axes, *zip(*curves["score"], strict=True), "score (left)", COLOURS[0])  # type: ignore[call-arg]
+            updates, scores = zip(*curves["score"], strict=True)
+            curve(axes, updates, scores, "score (left)", COLOURS[0])
             axes.set_ylabel("score of the reward model")
         if "judge" in shown:
             right = axes.twinx()
@@ -134,7 +135,8 @@ def _consistency_per_turn(models: Mapping[str, Mapping[int, Mapping[str, Any]]])
 def _consistency_for_its_cost(report: Mapping[str, Any]) -> Plot:
     """Draw each model's consistency over what all the stages that made it took, in money or else in minutes."""
     title = "Consistency for its cost"
-    costs, points = report["costs"], {}
+    costs = report["costs"]
+    points: dict[str, tuple[Mapping[str, Any], float, float | None]] = {}
     priced = bool(costs) and all(cost["money"] is not None for cost in costs.values())
     for model, stages in _BUILT_BY.items():
         figure = report["models"].get(model, {}).get("probe_consistency")
@@ -150,7 +152,7 @@ def _consistency_for_its_cost(report: Mapping[str, Any]) -> Plot:
         for model, (figure, seconds, money) in points.items():
             across, up = seconds / 60 if money is None else money, figure["value"] * 100
             if figure.get("low") is not None and figure.get("high") is not None:
-                reach = [[up - figure["low"] * 100], [figure["high"] * 100 - up]]
+                reach = [[max(0.0, up - figure["low"] * 100)], [max(0.0, figure["high"] * 100 - up)]]
                 axes.errorbar([across], [up], yerr=reach, color=_MODEL_COLOURS[model], capsize=3, linewidth=1)
             axes.plot([across], [up], "o", color=_MODEL_COLOURS[model], markersize=6)
             axes.annotate(MODELS[model], (across, up), xytext=(7, 4), textcoords="offset points", fontsize=8)
