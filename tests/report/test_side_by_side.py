@@ -116,7 +116,7 @@ def test_a_model_that_one_run_alone_has_judged_is_no_other_critic(two: tuple[Pat
     write(two[0] / "evaluate/ppo.json", evaluation(BETTER, PERSONAS, 4.0))
     comparison = side_by_side(read_runs(two))
     assert comparison["notes"] == []
-    assert [row["differences"] for row in comparison["figures"] if row["model"] == "ppo"][0] == [None]
+    assert next(row["differences"] for row in comparison["figures"] if row["model"] == "ppo") == [None]
 
 
 def test_runs_that_share_some_dialogues_are_paired_over_those(two: tuple[Path, Path], tmp_path: Path) -> None:

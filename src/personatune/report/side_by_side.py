@@ -191,8 +191,8 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
             )
         for (common, before, after), models in partly.items():
             notes.append(
-                f"{who} share {common} probe dialogues of {before} and {after} ({', '.join(models)}); paired differences "
-                "are over those alone and need not be the difference of the two columns."
+                f"{who} share {common} probe dialogues of {before} and {after} ({', '.join(models)}); paired "
+                "differences are over those alone and need not be the difference of the two columns."
             )
         own, theirs = _judges(first), _judges(other)
         if any(own[model] != theirs[model] for model in own.keys() & theirs.keys()):
