@@ -15,6 +15,7 @@ from personatune.config import load_config, save_config
 from personatune.pipeline import run_list
 from personatune.pipeline.run import STAGES
 from personatune.pipeline.run_list import list_runs
+from personatune.storage import read_jsonl
 
 HOSTILE = "[red]<b>x\x1b[31m"
 
@@ -111,12 +112,10 @@ def test_a_damaged_run_says_what_is_wrong_and_the_others_are_listed(
 def test_a_run_that_vanishes_while_it_is_read_is_one_line(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    read = run_list.read_jsonl
-
     def reading(place: Path) -> Any:
         if place.parent.name == "whole":
             shutil.rmtree(place.parent)
-        return read(place)
+        return read_jsonl(place)
 
     monkeypatch.setattr(run_list, "read_jsonl", reading)
     found = {run.name: run.problems for run in list_runs(runs)}

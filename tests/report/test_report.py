@@ -196,7 +196,7 @@ def test_a_finished_report_goes_to_the_trackers_with_figures_dialogues_and_files
 ) -> None:
     tracker = open_tracker(tmp_path, TrackingConfig(backends=["csv"]), run="tiny", stage="report")
     handed: dict[str, tuple[str, list[str]]] = {}
-    tracker.files = lambda name, kind, files: handed.update({name: (kind, [file.name for file in files])})  # type: ignore[method-assign]
+    tracker.files = lambda name, kind, paths: handed.update({name: (kind, [file.name for file in paths])})  # type: ignore[method-assign]
     track_report(tracker, paths.json.parent.parent, paths)
     tracker.close()
     curves = read_curves(tmp_path / "metrics.csv")

@@ -36,7 +36,7 @@ from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.reward_report import checks
 from personatune.training.rollouts import POLICY
 from personatune.training.sft import SFTTrainer
-from personatune.training.tracking import SilentTracker, Tracker, open_tracker
+from personatune.training.tracking import ReportTracker, SilentTracker, open_tracker
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Stage:
     def folder(self) -> Path:
         return self.run.folder(self.name)
 
-    def tracker(self, step: int) -> Tracker:
+    def tracker(self, step: int) -> ReportTracker:
         """Open where this stage's figures go, resuming at ``step``."""
         if not self.processes.main:
             return SilentTracker()

@@ -11,10 +11,10 @@ from personatune.report.figures import METRICS, MODELS
 from personatune.report.html import SHOWN_SAMPLES
 from personatune.report.plots import draw_plots
 from personatune.storage import read_json
-from personatune.training.tracking import Tracker
+from personatune.training.tracking import ReportTracker
 
 
-def track_report(tracker: Tracker, run_dir: Path, paths: ReportPaths) -> None:
+def track_report(tracker: ReportTracker, run_dir: Path, paths: ReportPaths) -> None:
     """Log what the report holds, so that runs can be compared where their curves are."""
     report = read_json(paths.json)
     tracker.log(_headline(report), 0)

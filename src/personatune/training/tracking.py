@@ -24,7 +24,7 @@ _IDENTITY = "tracking.json"
 
 
 class Tracker(Protocol):
-    """Where a stage writes its figures, sample replies, drawings and finished files."""
+    """Where a training writes its figures and sample replies."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write the figures of one step."""
@@ -32,14 +32,18 @@ class Tracker(Protocol):
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
         """Write example texts as a table, one mapping of column to text for each row."""
 
+    def close(self) -> None:
+        """Finish; nothing is written afterwards."""
+
+
+class ReportTracker(Tracker, Protocol):
+    """One that takes a finished report too."""
+
     def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
         """Write drawings, name to PNG."""
 
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Keep finished files together as one artefact of a kind ("report", "model")."""
-
-    def close(self) -> None:
-        """Finish; nothing is written afterwards."""
 
 
 class SilentTracker:
@@ -85,7 +89,7 @@ class TrackedStage:
 class _Trackers:
     """The CSV files, which must be written, and others that may fail: a lost dashboard ends no training."""
 
-    def __init__(self, csv: Tracker, others: Mapping[str, Tracker]) -> None:
+    def __init__(self, csv: ReportTracker, others: Mapping[str, ReportTracker]) -> None:
         self._csv = csv
         self._others = dict(others)
 
@@ -104,7 +108,7 @@ class _Trackers:
     def close(self) -> None:
         self._each(lambda tracker: tracker.close())
 
-    def _each(self, act: Callable[[Tracker], None]) -> None:
+    def _each(self, act: Callable[[ReportTracker], None]) -> None:
         act(self._csv)
         for name, tracker in list(self._others.items()):
             try:
@@ -123,7 +127,7 @@ def open_tracker(
     stage: str,
     resume_step: int = 0,
     config: Mapping[str, Any] | None = None,
-) -> Tracker:
+) -> ReportTracker:
     """Open the trackers of one stage; ``directory`` is the stage's own folder (``runs/<name>/<stage>``).
 
     Args:
@@ -144,7 +148,7 @@ def open_tracker(
     shown = _flat(hide_secrets(config or {}))
     tracked = TrackedStage(directory, settings, run, stage, known, resume_step, shown)
     csv = CsvTracker(directory, resume_step)
-    others: dict[str, Tracker] = {}
+    others: dict[str, ReportTracker] = {}
     for backend in wanted:
         try:
             others[backend] = _make(backend, tracked)
@@ -158,7 +162,7 @@ def open_tracker(
     return _Trackers(csv, others)
 
 
-def _make(backend: str, tracked: TrackedStage) -> Tracker:
+def _make(backend: str, tracked: TrackedStage) -> ReportTracker:
     """Open one backend; its package is loaded here, not before."""
     if backend == "wandb":
         from personatune.training.wandb_tracker import WandbTracker
