@@ -1,0 +1,293 @@
+"""Draws models side by side, LoRA against full fine-tuning, a reward model's checks, PPO, and gain against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from personatune.report.evidence import Curves
+from personatune.report.figures import METRICS, MODELS, duration_text, turns_of, value_text
+from personatune.report.plots import COLOURS, INK, Plot, drawn
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""A metric's name -> value, low, high, n."""
+
+_OTHERS = ("#4a9d5b", "#b0722a", "#8a6fc0", "#c04f7a")  # who is none of a run's three models
+_MET, _MISSED = "#4a9d5b", "#c0392b"
+_SIDES = {"lora": "LoRA", "full": "full fine-tuning"}
+_PPO_PANELS = (
+    ("score", "reward"),
+    ("kl", "KL, nats a reply"),
+    ("judge", "independent judge, share"),
+    ("reply_tokens", "tokens of a reply"),
+    ("copy_share", "replies that copy, share"),
+    ("entropy", "entropy, nats a token"),
+)
+BUILT_FROM = {
+    "base": (),
+    "sft": ("prepare", "sft"),
+    "ppo": ("prepare", "sft", "preferences", "reward", "ppo"),
+}
+"""The stages whose costs a model stands on."""
+
+
+def models_plot(models: Mapping[str, Metrics], names: Sequence[str]) -> Plot:
+    """Draw some figures of models and floors side by side, with their 95 % intervals.
+
+    Args:
+        models: who -> metrics, in the order of the rows.
+        names: the metrics, one panel each.
+    """
+    title = "Side by side, with 95 % intervals"
+    known = {metric.name: metric for metric in METRICS}
+    shown = [name for name in names if any(name in metrics for metrics in models.values())]
+    if not shown:
+        return Plot(title, None, f"not measured: no model has {' or '.join(names)}")
+
+    def draw(axes: Any) -> None:
+        columns = 2 if len(shown) > 1 else 1
+        for place, panel in enumerate(_panels(axes, len(shown), columns)):
+            metric = known.get(shown[place])
+            scale = 100 if metric is not None and metric.unit == "share" else 1
+            for row, (who, metrics) in enumerate(models.items()):
+                figure = metrics.get(shown[place])
+                if figure is None:
+                    continue
+                value = scale * figure["value"]
+                low, high = (scale * figure.get(end, figure["value"]) for end in ("low", "high"))
+                panel.errorbar(
+                    value, row, xerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt="o", markersize=4,
+                    capsize=2, color=colour_of(who, models),
+                )  # fmt: skip
+            names_here = [MODELS.get(who, who) for who in models] if place % columns == 0 else []
+            panel.set_yticks(range(len(models)), names_here or [""] * len(models))
+            panel.set_ylim(len(models) - 0.5, -0.5)
+            arrow = {"up": " →", "down": " ←"}.get(metric.better if metric else "", "")
+            unit = ", %" if scale == 100 else ""
+            panel.set_title(f"{metric.label if metric else shown[place].replace('_', ' ')}{unit}{arrow}", fontsize=8)
+
+    labels = {name: known[name].label if name in known else name.replace("_", " ") for name in shown}
+    text = "; ".join(
+        f"{labels[name]}: {', '.join(_value(who, metrics[name], known.get(name)) for who, metrics in having)}"
+        for name in shown
+        if (having := [(who, metrics) for who, metrics in models.items() if name in metrics])
+    )
+    rows = (len(shown) + 1) // 2
+    return drawn(title, draw, text, (6.4, rows * (0.75 + 0.26 * len(models))))
+
+
+def drift_plot(models: Mapping[str, Metrics]) -> Plot:
+    """Draw the share of consistent answers turn by turn: whoever drifts falls towards the end."""
+    title = "Consistent answers, turn by turn"
+    found = {who: turns for who, metrics in models.items() if (turns := turns_of(metrics))}
+    if not found:
+        return Plot(title, None, "not measured: no model has multi_turn_consistency")
+
+    def draw(axes: Any) -> None:
+        for who, turns in found.items():
+            colour = colour_of(who, models)
+            values = [100 * figure["value"] for figure in turns.values()]
+            axes.plot(list(turns), values, label=MODELS.get(who, who), color=colour, marker="o", markersize=3)
+            lows = [100 * figure.get("low", figure["value"]) for figure in turns.values()]
+            highs = [100 * figure.get("high", figure["value"]) for figure in turns.values()]
+            axes.fill_between(list(turns), lows, highs, color=colour, alpha=0.12, linewidth=0)
+        axes.set_ylim(-2, 102)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("turn of the dialogue")
+        axes.set_ylabel("consistent answers, %")
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+
+    ends = (f"{MODELS.get(who, who)} {_share(min(t), t)}, {_share(max(t), t)}" for who, t in found.items())
+    return drawn(title, draw, "; ".join(ends), (5.4, 3.2))
+
+
+def loss_against_time_plot(comparison: Mapping[str, Any]) -> Plot:
+    """Draw the held-out losses of LoRA and of full fine-tuning over their training time, and the target of both.
+
+    Args:
+        comparison: what ``compare/comparison.json`` holds.
+    """
+    title = "Held-out loss over training time"
+    curves = comparison["curves"]
+    target = comparison["target_loss"]
+
+    def draw(axes: Any) -> None:
+        for side, colour in (("lora", COLOURS["sft"]), ("full", COLOURS["ppo"])):
+            seconds, losses = ([point[key] for point in curves[side]] for key in ("seconds", "loss"))
+            axes.plot(seconds, losses, label=_SIDES[side], color=colour, marker="o", markersize=3)
+        axes.axhline(target, color=COLOURS["base"], linestyle="--", linewidth=0.8, label="target")
+        axes.set_xlabel("seconds of training, evaluations not counted")
+        axes.set_ylabel("held-out loss, nats a token")
+        axes.legend(frameon=False, labelcolor=INK)
+
+    sides = (
+        f"{_SIDES[side]} {'reached' if comparison[side]['reached'] else 'did not reach'} it after "
+        f"{duration_text(comparison[side]['wall_seconds'])}"
+        for side in _SIDES
+    )
+    return drawn(title, draw, f"target {target:.3f}: {'; '.join(sides)}")
+
+
+def savings_plot(comparison: Mapping[str, Any], goals: Mapping[str, float]) -> Plot:
+    """Draw what LoRA saved of time, cost and memory against full fine-tuning, beside the goals.
+
+    Args:
+        comparison: what ``compare/comparison.json`` holds.
+        goals: target shares by the names of the savings (``time_saved``, ``cost_saved``).
+    """
+    title = "Saved against full fine-tuning"
+    saved = {name: value for name, value in comparison["savings"].items() if value is not None}
+    unknown = [name.removesuffix("_saved") for name, value in comparison["savings"].items() if value is None]
+    why = f"{', '.join(unknown)}: not measured: {comparison.get('why')}" if unknown else ""
+    if not saved:
+        return Plot(title, None, why)
+
+    def draw(axes: Any) -> None:
+        names = list(saved)[::-1]
+        colours = [COLOURS["sft"] if n not in goals else _MET if saved[n] >= goals[n] else _MISSED for n in names]
+        bars = axes.barh(
+            [name.removesuffix("_saved") for name in names], [100 * saved[n] for n in names], color=colours
+        )
+        axes.bar_label(bars, fmt="%.0f %%", padding=3, color=INK)
+        for row, name in enumerate(names):
+            if name in goals:
+                axes.plot([100 * goals[name]] * 2, [row - 0.45, row + 0.45], color=INK, linestyle="--", linewidth=1)
+        axes.axvline(0, color=INK, linewidth=0.6)
+        axes.margins(x=0.15)
+        axes.set_xlabel("saved by LoRA, % (dashed: goal; green: met; red: missed)")
+
+    told = [
+        f"{name.removesuffix('_saved')} {value:.0%}"
+        + (f" (goal {goals[name]:.0%}: {'met' if value >= goals[name] else 'missed'})" if name in goals else "")
+        for name, value in saved.items()
+    ]
+    return drawn(title, draw, "; ".join([*told, *([why] if why else [])]), (4.8, 2.2))
+
+
+def reward_checks_plot(reward: Mapping[str, Any]) -> Plot:
+    """Draw every check of a reward model against its target.
+
+    Args:
+        reward: what ``reward/report.json`` holds.
+    """
+    title = "Does the reward model deserve trust?"
+    checks = reward.get("checks") or []
+    if not checks:
+        return Plot(title, None, "not measured: reward/report.json holds no checks")
+
+    def draw(axes: Any) -> None:
+        rows = range(len(checks))
+        colours = [_MET if check["met"] else _MISSED for check in checks]
+        bars = axes.barh(rows, [check["value"] for check in checks], color=colours)
+        axes.bar_label(
+            bars, [f"{check['value']:.2f} (n {check['n']})" for check in checks], padding=3, color=INK, fontsize=8
+        )
+        for row, check in enumerate(checks):
+            axes.plot([check["target"]] * 2, [row - 0.45, row + 0.45], color=INK, linestyle="--", linewidth=1)
+        axes.set_yticks(
+            rows, [f"{check['name'].replace('_', ' ')} {check['comparison']}" for check in checks], fontsize=8
+        )
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.3)
+        axes.set_xlabel("figure (dashed: target; green: met; red: missed)")
+
+    missed = [check["name"] for check in checks if not check["met"]]
+    text = f"{len(checks) - len(missed)} of {len(checks)} checks met"
+    return drawn(
+        title, draw, text + (f"; missed: {', '.join(missed)}" if missed else ""), (6.4, 0.9 + 0.26 * len(checks))
+    )
+
+
+def ppo_plot(curves: Curves, summary: Mapping[str, Any]) -> Plot:
+    """Draw what PPO did, update by update: reward, KL and its budget, the judge, and what alarms listen to.
+
+    Args:
+        curves: of ``ppo/metrics.csv``.
+        summary: what ``ppo/summary.json`` holds; its alarms are drawn as lines.
+    """
+    title = "PPO, update by update"
+    shown = [(name, label) for name, label in _PPO_PANELS if curves.get(name)]
+    if not shown:
+        return Plot(title, None, "not measured: ppo/metrics.csv holds no curve")
+    alarms = list(summary.get("alarms") or ())
+
+    def draw(axes: Any) -> None:
+        for (name, label), panel in zip(shown, _panels(axes, len(shown), 2), strict=True):
+            steps, values = zip(*curves[name], strict=True)
+            panel.plot(steps, values, color=COLOURS["ppo"], marker="o" if len(steps) < 30 else "", markersize=3)
+            if name == "kl" and summary.get("kl_budget"):
+                panel.axhline(summary["kl_budget"], color=_MISSED, linestyle="--", linewidth=0.8)
+            for alarm in alarms:
+                panel.axvline(alarm["update"], color=_MISSED, linewidth=0.8)
+            panel.set_title(label, fontsize=8)
+            panel.xaxis.get_major_locator().set_params(integer=True)
+
+    ends = [f"{label} from {curves[name][0][1]:.3g} to {curves[name][-1][1]:.3g}" for name, label in shown]
+    sounded = ", ".join(f"{alarm['name']} at update {alarm['update']}" for alarm in alarms) or "none"
+    rows = (len(shown) + 1) // 2
+    return drawn(title, draw, "; ".join([*ends, f"alarms: {sounded}"]), (6.4, 0.2 + 1.5 * rows))
+
+
+def cost_benefit_plot(report: Mapping[str, Any], metric: str = "probe_consistency") -> Plot:
+    """Draw what each model of a run can do against the time that all stages up to it took.
+
+    Args:
+        report: what `collect_report` returns, or report.json holds.
+        metric: of the models.
+    """
+    known = {entry.name: entry for entry in METRICS}
+    label = known[metric].label if metric in known else metric.replace("_", " ")
+    scale = 100 if metric in known and known[metric].unit == "share" else 1
+    title = f"Gain against cost: {label}"
+    costs, points = report["costs"], []
+    for model, stages in BUILT_FROM.items():
+        figure = report["models"].get(model, {}).get(metric)
+        if figure is not None and all(stage in costs for stage in stages):
+            points.append((model, sum(costs[stage]["wall_seconds"] for stage in stages), figure))
+    if not points:
+        return Plot(title, None, f"not measured: no model with {metric} and the costs of its stages")
+
+    def draw(axes: Any) -> None:
+        minutes = [seconds / 60 for _, seconds, _ in points]
+        values = [scale * figure["value"] for *_, figure in points]
+        axes.plot(minutes, values, color=COLOURS["base"], linewidth=0.8)
+        for minute, value, (model, _, figure) in zip(minutes, values, points, strict=True):
+            low, high = (scale * figure.get(end, figure["value"]) for end in ("low", "high"))
+            axes.errorbar(minute, value, yerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt="o", capsize=3,
+                          color=COLOURS[model])  # fmt: skip
+            axes.annotate(MODELS[model], (minute, value), xytext=(6, 6), textcoords="offset points", fontsize=8)
+        axes.margins(x=0.2)
+        axes.set_xlabel("minutes of all stages up to the model")
+        axes.set_ylabel(label + (", %" if scale == 100 else ""))
+
+    text = "; ".join(
+        f"{MODELS[model]}: {_value('', figure, known.get(metric)).strip()} after {duration_text(seconds)}"
+        for model, seconds, figure in points
+    )
+    return drawn(title, draw, text)
+
+
+def colour_of(who: str, everyone: Mapping[str, Any]) -> str:
+    """Return a model's colour: that of the report for a run's own, one of the others by place."""
+    others = [name for name in everyone if name not in COLOURS]
+    return COLOURS.get(who) or _OTHERS[others.index(who) % len(_OTHERS)]
+
+
+def _panels(axes: Any, count: int, columns: int) -> list[Any]:
+    """Divide a figure's only axes into a grid of small ones."""
+    figure = axes.figure
+    axes.remove()
+    grid = figure.add_gridspec(-(-count // columns), columns)
+    panels = [figure.add_subplot(grid[place // columns, place % columns]) for place in range(count)]
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8)
+    return panels
+
+
+def _share(turn: int, turns: Mapping[int, Mapping[str, Any]]) -> str:
+    return f"{turns[turn]['value']:.0%} in turn {turn}"
+
+
+def _value(who: str, figure: Mapping[str, Any], metric: Any) -> str:
+    return f"{MODELS.get(who, who)} {value_text(figure['value'], metric.unit if metric else 'number')}"
