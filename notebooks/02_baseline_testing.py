@@ -95,4 +95,4 @@ as_cell(models_table(collect_report(run.directory)))
 Markdown("\n\n".join(samples_parts(collect_report(run.directory))))
 
 # %% [markdown]
-# The untouched model is fluent and polite, and talks as itself, not as the persona. Next: `03_sft_training`.
+# Does it answer as the persona, or as the assistant it was made to be? Next: `03_sft_training` teaches it.

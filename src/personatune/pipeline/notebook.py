@@ -66,6 +66,7 @@ def bring_to(run: Run, stage: str, progress: Progress | None = None, *, despite_
     wanted = [name for name in needed_for(stage) if name not in run.done()]
     for name in wanted:
         if name in TOGETHER and torch.cuda.device_count() > 1:
+            torch.cuda.empty_cache()  # what earlier stages left in this process's hands
             _launch(launch_words(run, name, torch.cuda.device_count(), despite_reward=despite_reward))
         else:
             run_stages(run, [name], progress, despite_reward=despite_reward)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from personatune.report.plots import INK, Plot, drawn
@@ -11,6 +12,7 @@ from personatune.report.sections import Table
 _SPLITS = {"train": "#3b82c4", "validation": "#8a8f98", "test": "#d9622b"}  # readable on white and on black
 _KINDS = {"dropped": "#d9622b", "skipped": "#b0722a", "mended": "#3b82c4"}
 _ROW_HEIGHT = 0.22  # inches of a horizontal bar with its label
+_LABEL_WIDTH = 36  # characters
 
 
 def splits_table(statistics: Mapping[str, Any]) -> Table:
@@ -38,16 +40,18 @@ def cleaning_plot(counts: Mapping[str, int]) -> Plot:
     rows = sorted(found.items(), key=lambda row: (list(_KINDS).index(_kind(row[0])), row[1]), reverse=True)
 
     def draw(axes: Any) -> None:
-        names = [reason.partition(": ")[2] or reason for reason, _ in rows]
+        names = [fill(reason.partition(": ")[2] or reason, _LABEL_WIDTH) for reason, _ in rows]
         bars = axes.barh(range(len(rows)), [count for _, count in rows], color=[_KINDS[_kind(r)] for r, _ in rows])
         axes.set_yticks(range(len(rows)), names, fontsize=8)
         axes.bar_label(bars, fmt="{:,.0f}", padding=3, color=INK, fontsize=8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter("")
         axes.margins(x=0.2)
         axes.set_xlabel("rows, dialogues, perspectives or turns (logarithmic)")
         shown = [kind for kind in _KINDS if any(_kind(reason) == kind for reason, _ in rows)]
         patches = [bars[next(i for i, (r, _) in enumerate(rows) if _kind(r) == kind)] for kind in shown]
-        axes.legend(patches, shown, frameon=False, labelcolor=INK, loc="lower right", fontsize=8)
+        axes.legend(patches, shown, frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
     text = "; ".join(f"{reason} {count:,}" for reason, count in reversed(rows))
     return drawn(title, draw, text, (6.4, 0.9 + _ROW_HEIGHT * len(rows)))

@@ -87,7 +87,11 @@ def drift_plot(models: Mapping[str, Metrics]) -> Plot:
         for who, turns in found.items():
             colour = colour_of(who, models)
             values = [100 * figure["value"] for figure in turns.values()]
-            axes.plot(list(turns), values, label=MODELS.get(who, who), color=colour, marker="o", markersize=3)
+            label = MODELS.get(who, who)
+            if who not in MODELS:  # floors and others are a backdrop: no band, a thin line
+                axes.plot(list(turns), values, label=label, color=colour, linestyle=":", linewidth=1.2)
+                continue
+            axes.plot(list(turns), values, label=label, color=colour, marker="o", markersize=3)
             lows = [100 * figure.get("low", figure["value"]) for figure in turns.values()]
             highs = [100 * figure.get("high", figure["value"]) for figure in turns.values()]
             axes.fill_between(list(turns), lows, highs, color=colour, alpha=0.12, linewidth=0)
@@ -95,10 +99,10 @@ def drift_plot(models: Mapping[str, Metrics]) -> Plot:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("turn of the dialogue")
         axes.set_ylabel("consistent answers, %")
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
     ends = (f"{MODELS.get(who, who)} {_share(min(t), t)}, {_share(max(t), t)}" for who, t in found.items())
-    return drawn(title, draw, "; ".join(ends), (5.4, 3.2))
+    return drawn(title, draw, "; ".join(ends), (6.4, 3.2))
 
 
 def loss_against_time_plot(comparison: Mapping[str, Any]) -> Plot:
@@ -145,10 +149,8 @@ def savings_plot(comparison: Mapping[str, Any], goals: Mapping[str, float]) -> P
     def draw(axes: Any) -> None:
         names = list(saved)[::-1]
         colours = [COLOURS["sft"] if n not in goals else _MET if saved[n] >= goals[n] else _MISSED for n in names]
-        bars = axes.barh(
-            [name.removesuffix("_saved") for name in names], [100 * saved[n] for n in names], color=colours
-        )
-        axes.bar_label(bars, fmt="%.0f %%", padding=3, color=INK)
+        labels = [f"{name.removesuffix('_saved')} {saved[name]:.0%}" for name in names]
+        axes.barh(labels, [100 * saved[name] for name in names], color=colours)
         for row, name in enumerate(names):
             if name in goals:
                 axes.plot([100 * goals[name]] * 2, [row - 0.45, row + 0.45], color=INK, linestyle="--", linewidth=1)
@@ -177,18 +179,12 @@ def reward_checks_plot(reward: Mapping[str, Any]) -> Plot:
 
     def draw(axes: Any) -> None:
         rows = range(len(checks))
-        colours = [_MET if check["met"] else _MISSED for check in checks]
-        bars = axes.barh(rows, [check["value"] for check in checks], color=colours)
-        axes.bar_label(
-            bars, [f"{check['value']:.2f} (n {check['n']})" for check in checks], padding=3, color=INK, fontsize=8
-        )
+        axes.barh(rows, [check["value"] for check in checks], color=[_MET if c["met"] else _MISSED for c in checks])
         for row, check in enumerate(checks):
             axes.plot([check["target"]] * 2, [row - 0.45, row + 0.45], color=INK, linestyle="--", linewidth=1)
-        axes.set_yticks(
-            rows, [f"{check['name'].replace('_', ' ')} {check['comparison']}" for check in checks], fontsize=8
-        )
+        axes.set_yticks(rows, [_check_label(check) for check in checks], fontsize=8)
         axes.invert_yaxis()
-        axes.set_xlim(0, 1.3)
+        axes.set_xlim(0, 1.02)
         axes.set_xlabel("figure (dashed: target; green: met; red: missed)")
 
     missed = [check["name"] for check in checks if not check["met"]]
@@ -283,6 +279,11 @@ def _panels(axes: Any, count: int, columns: int) -> list[Any]:
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
     return panels
+
+
+def _check_label(check: Mapping[str, Any]) -> str:
+    name = check["name"].replace("_", " ")
+    return f"{name}: {check['value']:.2f}, target {check['comparison']} {check['target']:.2f}, n {check['n']}"
 
 
 def _share(turn: int, turns: Mapping[int, Mapping[str, Any]]) -> str:
