@@ -67,7 +67,7 @@ print("run:", run.name, "· done:", ", ".join(run.done()))
 # %%
 data = PreparedData.load(run.folder("prepare"))
 source = data.statistics["source"]
-print(f"{source['name']}: {source['description']}")
+print(source["description"])
 print(f"licence: {source['licence'] or 'not known'}")
 as_cell(splits_table(data.statistics))
 

@@ -104,7 +104,7 @@ def parse_values(words: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def execute(file: Path, out: Path, values: dict[str, Any], echo: Any = sys.stdout) -> str | None:
+def execute(file: Path, out: Path, values: dict[str, Any]) -> str | None:
     """Execute one notebook in its own folder and write it, as far as it came; return what went wrong, or None."""
     import nbformat
     from nbclient import NotebookClient
@@ -122,17 +122,18 @@ def execute(file: Path, out: Path, values: dict[str, Any], echo: Any = sys.stdou
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
             if msg["msg_type"] == "stream":
                 for line in msg["content"]["text"].splitlines():
-                    print(f"      {line}", file=echo, flush=True)
+                    print(f"      {line}", flush=True)
             return super().process_message(msg, cell, cell_index)
 
     def begins(cell: Any, cell_index: int) -> None:
         running[:] = [cell]
         _pass_on_interrupts(client)
-        print(f"  {file.stem}  cell {number[id(cell)]} of {len(cells)}", file=echo, flush=True)
+        print(f"  {file.stem}  cell {number[id(cell)]} of {len(cells)}", flush=True)
 
     client = Client(
         notebook,
         timeout=None,
+        coalesce_streams=True,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],  # each kernel warns that it talks over TCP, to this machine alone
         resources={"metadata": {"path": str(file.parent)}},
