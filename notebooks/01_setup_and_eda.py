@@ -82,7 +82,7 @@ as_cell(splits_table(data.statistics))
 # under its reason.
 
 # %%
-cleaning_plot(data.counts)
+as_cell(cleaning_plot(data.counts))
 
 # %% [markdown]
 # Red bars are dialogues (or one speaker's view of them) that are gone, brown ones are rows that could not be used at
@@ -92,7 +92,7 @@ cleaning_plot(data.counts)
 # ## How long are turns?
 
 # %%
-lengths_plot(data.statistics)
+as_cell(lengths_plot(data.statistics))
 
 # %% [markdown]
 # The training split leans to short turns, because it keeps the windows with most persona turns *per word*: a minute of
@@ -101,7 +101,7 @@ lengths_plot(data.statistics)
 # ## What are the personas about?
 
 # %%
-trait_words_plot(trait_words(data.train + data.validation + data.test))
+as_cell(trait_words_plot(trait_words(data.train + data.validation + data.test)))
 
 # %% [markdown]
 # These are the content words of the persona sentences, each counted once a persona. Very frequent ones make easy
@@ -113,7 +113,7 @@ trait_words_plot(trait_words(data.train + data.validation + data.test))
 # signal from which a model learns to look into its persona at all.
 
 # %%
-grounding_plot({split: grounding_by_reply(getattr(data, split)) for split in ("train", "validation", "test")})
+as_cell(grounding_plot({split: grounding_by_reply(getattr(data, split)) for split in ("train", "validation", "test")}))
 
 # %% [markdown]
 # In real chat many replies are small talk: that is the distance between the lines. Training weighs grounded turns more

@@ -57,7 +57,7 @@ bring_to(run, "baseline")
 # %%
 base = collect_report(run.directory)["models"]["base"]
 everyone = {"base": base, **floor_figures(run)}
-models_plot(everyone, ["probe_consistency", "contradiction_rate", "copy_share", "repetition"])
+as_cell(models_plot(everyone, ["probe_consistency", "contradiction_rate", "copy_share", "repetition"]))
 
 # %% [markdown]
 # Each dot is a mean over held-out personas, the whiskers are its 95 % interval: another draw of personas would land
@@ -67,7 +67,7 @@ models_plot(everyone, ["probe_consistency", "contradiction_rate", "copy_share", 
 # ## Turn by turn
 
 # %%
-drift_plot(everyone)
+as_cell(drift_plot(everyone))
 
 # %%
 known = {metric.name: metric for metric in METRICS}

@@ -30,12 +30,10 @@ RUNS = "../runs"  # where runs are kept
 
 # %%
 from personatune.cli.options import set_up_libraries
-from personatune.pipeline.notebook import as_cell, bring_to, open_run
+from personatune.pipeline.notebook import as_cell, bring_to, open_run, report_plot
 from personatune.report.build import collect_report
-from personatune.report.evidence import read_curves
 from personatune.report.figures import duration_text, memory_text
 from personatune.report.model_plots import loss_against_time_plot, savings_plot
-from personatune.report.plots import sft_plot
 from personatune.report.sections import comparison_table
 from personatune.storage import read_json, read_jsonl
 
@@ -61,7 +59,7 @@ print(f"ended: {summary['stopped']}")
 # dialogues of personas that are not trained on, judged now and then.
 
 # %%
-sft_plot(read_curves(run.folder("sft") / "metrics.csv"))
+as_cell(report_plot(run, "supervised-fine-tuning"))
 
 # %%
 first, best = summary["curve"][0], summary["best"]
@@ -88,7 +86,7 @@ for row in rows:
 # %%
 bring_to(run, "compare")
 comparison = read_json(run.folder("compare") / "comparison.json")
-loss_against_time_plot(comparison)
+as_cell(loss_against_time_plot(comparison))
 
 # %% [markdown]
 # Both curves begin at the untouched model's loss. The dashed line is the target. What matters is where each curve
@@ -96,7 +94,7 @@ loss_against_time_plot(comparison)
 
 # %%
 goals = {"time_saved": run.config.goals.time_saved, "cost_saved": run.config.goals.cost_saved}
-savings_plot(comparison, goals)
+as_cell(savings_plot(comparison, goals))
 
 # %% [markdown]
 # Time is seconds of training until the target. Cost is those hours at the price of the cheapest machine whose memory

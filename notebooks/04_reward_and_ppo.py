@@ -29,12 +29,11 @@ RUNS = "../runs"  # where runs are kept
 # %%
 from personatune.cli.options import set_up_libraries
 from personatune.data.preference_files import read_preference_file
-from personatune.pipeline.notebook import as_cell, bring_to, open_run
+from personatune.pipeline.notebook import as_cell, bring_to, open_run, report_plot
 from personatune.report.build import collect_report
 from personatune.report.data_plots import pair_kinds_plot
 from personatune.report.evidence import read_curves
 from personatune.report.model_plots import ppo_plot, reward_checks_plot
-from personatune.report.plots import reward_against_kl_plot, reward_plot
 from personatune.report.sections import alarms_table, reward_table
 from personatune.storage import read_json, read_jsonl
 
@@ -53,7 +52,7 @@ summary = read_json(run.folder("preferences") / "summary.json")
 for part in ("train", "test"):
     for kind, why in summary[part]["unfilled"].items():
         print(f"{part}, {kind}: {why}")
-pair_kinds_plot(summary)
+as_cell(pair_kinds_plot(summary))
 
 # %%
 pairs = read_preference_file(run.folder("preferences") / "train.jsonl")
@@ -73,7 +72,7 @@ for kind in dict.fromkeys(pair.kind for pair in pairs):
 
 # %%
 bring_to(run, "reward")
-reward_plot(read_curves(run.folder("reward") / "metrics.csv"))
+as_cell(report_plot(run, "reward-model"))
 
 # %% [markdown]
 # These are the pairs it trains on. Whether it learnt something is said by held-out pairs of other personas only.
@@ -85,7 +84,7 @@ reward_plot(read_curves(run.folder("reward") / "metrics.csv"))
 
 # %%
 reward = read_json(run.folder("reward") / "report.json")
-reward_checks_plot(reward)
+as_cell(reward_checks_plot(reward))
 
 # %%
 as_cell(reward_table(collect_report(run.directory)))
@@ -116,7 +115,7 @@ else:
 bring_to(run, "ppo", despite_reward=DESPITE_REWARD)
 ppo = read_json(run.folder("ppo") / "summary.json")
 curves = read_curves(run.folder("ppo") / "metrics.csv")
-ppo_plot(curves, ppo)
+as_cell(ppo_plot(curves, ppo))
 
 # %% [markdown]
 # - **reward** is what the reward model pays. It should rise; if it rises while the judge falls, the model is being paid
@@ -127,7 +126,7 @@ ppo_plot(curves, ppo)
 #   ever less variety are how a chatbot cheats. A red vertical line is an alarm.
 
 # %%
-reward_against_kl_plot(curves)
+as_cell(report_plot(run, "reward-against-kl"))
 
 # %%
 as_cell(alarms_table(collect_report(run.directory)))

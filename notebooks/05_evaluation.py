@@ -47,7 +47,7 @@ bring_to(run, "evaluate", despite_reward=DESPITE_REWARD)
 report = collect_report(run.directory)
 models = report["models"]
 everyone = {**models, **floor_figures(run)}
-models_plot(everyone, ["probe_consistency", "contradiction_rate", "copy_share", "repetition"])
+as_cell(models_plot(everyone, ["probe_consistency", "contradiction_rate", "copy_share", "repetition"]))
 
 # %% [markdown]
 # A dot is a mean over personas, its whiskers the 95 % interval, the arrow points to the better end. Two models whose
@@ -57,7 +57,7 @@ models_plot(everyone, ["probe_consistency", "contradiction_rate", "copy_share", 
 # ## How it reads
 
 # %%
-models_plot(models, ["prompt_to_line", "engagement", "perplexity_token", "f1", "distinct_2", "reply_words"])
+as_cell(models_plot(models, ["prompt_to_line", "engagement", "perplexity_token", "f1", "distinct_2", "reply_words"]))
 
 # %% [markdown]
 # *Lines that contradict no trait* is judged by a small local critic, not by keywords, so it sees contradictions that
@@ -76,7 +76,7 @@ as_cell(models_table(report))
 # answers than the whole, so the bands are wide.
 
 # %%
-drift_plot(everyone)
+as_cell(drift_plot(everyone))
 
 # %%
 for name, metrics in models.items():

@@ -32,9 +32,9 @@ from personatune.chat.session import ChatSession, parse_persona
 from personatune.cli.options import set_up_libraries
 from personatune.model.generation import Sampling
 from personatune.pipeline.contenders import load_contender
-from personatune.pipeline.notebook import as_cell, bring_to, open_run
+from personatune.pipeline.notebook import as_cell, bring_to, open_run, report_plot
 from personatune.report.figures import goal_met_text, goal_target_text, goal_value_text
-from personatune.report.model_plots import cost_benefit_plot
+from personatune.report.model_plots import models_plot
 from personatune.report.sections import comparison_table, costs_table, goals_table
 from personatune.storage import read_json
 
@@ -64,17 +64,20 @@ as_cell(goals_table(report))
 # %% [markdown]
 # ## Gain against cost
 #
-# From left to right the three models, each at the time that all stages up to it took, with what it can do. A step that
-# costs minutes and gains nothing, or loses, should not be taken: that is a result too.
+# From left to right the three models, each at what all the stages that made it cost, with what it can do. A step that
+# costs and gains nothing, or loses, should not be taken: that is a result too.
 
 # %%
-cost_benefit_plot(report)
+as_cell(report_plot(run, "consistency-for-its-cost"))
 
 # %% [markdown]
-# The same for engagement, which pulls the other way when replies get short:
+# What it was bought with: engagement falls when replies get short, and a copied persona sentence is no conversation.
 
 # %%
-cost_benefit_plot(report, "engagement")
+as_cell(models_plot(report["models"], ["engagement", "reply_words", "copy_share", "repetition"]))
+
+# %%
+as_cell(report_plot(run, "time-per-stage"))
 
 # %%
 as_cell(costs_table(report))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from personatune.config import load_config
-from personatune.pipeline.notebook import needed_for
+from personatune.pipeline.notebook import needed_for, open_run, report_plot
 from personatune.pipeline.run import STAGES
 
 if TYPE_CHECKING:
@@ -105,6 +105,19 @@ def test_together_they_run_every_stage(runner: ModuleType) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "bring_to"
     ]
     assert {stage for wanted in asked for stage in needed_for(wanted)} == set(STAGES)
+
+
+def test_the_figures_that_notebooks_take_from_the_report_are_there(runner: ModuleType, tmp_path: Path) -> None:
+    run = open_run("quick", "mine", runs=tmp_path)
+    asked = {
+        str(node.args[1].value)  # type: ignore[attr-defined]
+        for file in FILES
+        for source in code_of(runner.read(file))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "report_plot"
+    }
+    assert len(asked) > 3
+    assert all(report_plot(run, name).name == name for name in asked)
 
 
 @pytest.mark.slow

@@ -10,9 +10,19 @@ import pytest
 
 from personatune.config import load_config
 from personatune.errors import UserError
-from personatune.pipeline.notebook import _launch, as_cell, bring_to, floor_figures, launch_words, needed_for, open_run
+from personatune.pipeline.notebook import (
+    _launch,
+    as_cell,
+    bring_to,
+    floor_figures,
+    launch_words,
+    needed_for,
+    open_run,
+    report_plot,
+)
 from personatune.pipeline.run import STAGES, Run
 from personatune.progress import SilentProgress
+from personatune.report.drawing import Plot
 from personatune.report.sections import Table
 
 if TYPE_CHECKING:
@@ -94,3 +104,18 @@ def test_a_table_in_a_cell_shows_text_as_text() -> None:
     pytest.importorskip("IPython")
     shown = as_cell(Table("Goals", ("goal", "result"), [("<b>|x", "met")]))
     assert shown.data == "## Goals\n\n| goal | result |\n| --- | --- |\n| &lt;b&gt;\\|x | met |"
+
+
+def test_a_plot_in_a_cell_is_a_png_with_words_for_who_cant_see_it() -> None:
+    pytest.importorskip("IPython")
+    shown = as_cell(Plot("Losses", lambda axes: axes.plot([1, 2]), "from 1 to 2"))
+    assert shown.data.startswith(b"\x89PNG")
+    assert shown.alt == "Losses: from 1 to 2"
+    assert as_cell(Plot("Losses", None, "not measured: <no> curve")).data == "Losses: not measured: &lt;no&gt; curve"
+
+
+def test_a_figure_of_the_report_is_found_by_its_name_before_the_run_is_finished(tmp_path: Path) -> None:
+    run = open_run("quick", "mine", runs=tmp_path)
+    assert report_plot(run, "supervised-fine-tuning").text.startswith("not measured: ")
+    with pytest.raises(ValueError, match="no figure 'nonsense' in the report; it has supervised-fine-tuning, "):
+        report_plot(run, "nonsense")

@@ -13,7 +13,11 @@ from personatune.errors import UserError
 from personatune.evaluation.floors import FLOORS
 from personatune.pipeline.run import BUILDS_ON, STAGES, Run
 from personatune.progress import Progress
+from personatune.report.build import collect_report
+from personatune.report.drawing import Plot
+from personatune.report.markdown import plain as markdown_text
 from personatune.report.markdown import table_parts
+from personatune.report.plots import draw_plots
 from personatune.report.sections import Table
 
 LINE_SECONDS = 30.0
@@ -100,11 +104,29 @@ def launch_words(run: Run, stage: str, processes: int, *, despite_reward: bool =
     ]
 
 
-def as_cell(table: Table) -> Any:
-    """Return a table of the report as the value of a notebook's cell; text from data and models stays text."""
-    from IPython.display import Markdown
+def as_cell(shown: Table | Plot) -> Any:
+    """Return a table or a plot as the value of a notebook's cell; text from data and models stays text.
 
-    return Markdown("\n\n".join(table_parts(table)))
+    A plot is a PNG: notebooks show one also where they don't trust who made it.
+    """
+    from IPython.display import Image, Markdown
+
+    if isinstance(shown, Table):
+        return Markdown("\n\n".join(table_parts(shown)))
+    words = f"{shown.title}: {shown.text}"
+    return Markdown(markdown_text(words)) if shown.png is None else Image(shown.png, format="png", alt=words)
+
+
+def report_plot(run: Run, name: str) -> Plot:
+    """Return one of the figures of a run's report, by its name, from what the run's stages have left so far.
+
+    Raises:
+        ValueError: the report has no such figure.
+    """
+    plots = {plot.name: plot for plot in draw_plots(run.directory, collect_report(run.directory))}
+    if name not in plots:
+        raise ValueError(f"no figure {name!r} in the report; it has {', '.join(plots)}")
+    return plots[name]
 
 
 def floor_figures(run: Run) -> dict[str, dict[str, Any]]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from personatune.report.plots import INK, Plot, drawn
+from personatune.report.drawing import COLOURS, Plot, legend
 from personatune.report.sections import Table
 
-_SPLITS = {"train": "#3b82c4", "validation": "#8a8f98", "test": "#d9622b"}  # readable on white and on black
-_KINDS = {"dropped": "#d9622b", "skipped": "#b0722a", "mended": "#3b82c4"}
+_SPLITS = {"train": COLOURS[0], "validation": COLOURS[6], "test": COLOURS[1]}
+_KINDS = {"dropped": COLOURS[1], "skipped": COLOURS[4], "mended": COLOURS[0]}
 _ROW_HEIGHT = 0.22  # inches of a horizontal bar with its label
 _LABEL_WIDTH = 36  # characters
 
@@ -40,21 +40,23 @@ def cleaning_plot(counts: Mapping[str, int]) -> Plot:
     rows = sorted(found.items(), key=lambda row: (list(_KINDS).index(_kind(row[0])), row[1]), reverse=True)
 
     def draw(axes: Any) -> None:
+        axes.figure.set_size_inches(6.4, 0.9 + _ROW_HEIGHT * len(rows))
         names = [fill(reason.partition(": ")[2] or reason, _LABEL_WIDTH) for reason, _ in rows]
         bars = axes.barh(range(len(rows)), [count for _, count in rows], color=[_KINDS[_kind(r)] for r, _ in rows])
         axes.set_yticks(range(len(rows)), names, fontsize=8)
-        axes.bar_label(bars, fmt="{:,.0f}", padding=3, color=INK, fontsize=8)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_minor_formatter("")
+        axes.grid(visible=False)
         axes.margins(x=0.2)
         axes.set_xlabel("rows, dialogues, perspectives or turns (logarithmic)")
         shown = [kind for kind in _KINDS if any(_kind(reason) == kind for reason, _ in rows)]
         patches = [bars[next(i for i, (r, _) in enumerate(rows) if _kind(r) == kind)] for kind in shown]
-        axes.legend(patches, shown, frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.legend(patches, shown, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
     text = "; ".join(f"{reason} {count:,}" for reason, count in reversed(rows))
-    return drawn(title, draw, text, (6.4, 0.9 + _ROW_HEIGHT * len(rows)))
+    return Plot(title, draw, text)
 
 
 def lengths_plot(statistics: Mapping[str, Any]) -> Plot:
@@ -75,10 +77,10 @@ def lengths_plot(statistics: Mapping[str, Any]) -> Plot:
             axes.plot(shares, label=split, color=_SPLITS[split])
         axes.set_xlabel("words")
         axes.set_ylabel("turns of the split, %")
-        axes.legend(frameon=False, labelcolor=INK)
+        legend(axes)
 
     means = (f"{split} {found['words_per_turn']:.1f} words on average" for split, found in splits.items())
-    return drawn(title, draw, "; ".join(means))
+    return Plot(title, draw, "; ".join(means))
 
 
 def grounding_plot(by_split: Mapping[str, Mapping[int, tuple[int, int]]]) -> Plot:
@@ -100,11 +102,11 @@ def grounding_plot(by_split: Mapping[str, Mapping[int, tuple[int, int]]]) -> Plo
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("reply of the dialogue")
         axes.set_ylabel("draws on the persona, %")
-        axes.legend(frameon=False, labelcolor=INK)
+        legend(axes)
 
     totals = {split: [sum(column) for column in zip(*found.values(), strict=True)] for split, found in splits.items()}
     text = "; ".join(f"{split} {drawing / turns:.0%} of {turns:,}" for split, (drawing, turns) in totals.items())
-    return drawn(title, draw, text)
+    return Plot(title, draw, text)
 
 
 def trait_words_plot(counted: Sequence[tuple[str, int]]) -> Plot:
@@ -118,15 +120,17 @@ def trait_words_plot(counted: Sequence[tuple[str, int]]) -> Plot:
         return Plot(title, None, "no persona has a content word")
 
     def draw(axes: Any) -> None:
+        axes.figure.set_size_inches(4.8, 0.7 + _ROW_HEIGHT * len(counted))
         words, counts = zip(*reversed(counted), strict=True)
         bars = axes.barh(words, counts, color=_SPLITS["train"])
-        axes.bar_label(bars, padding=3, color=INK, fontsize=8)
+        axes.bar_label(bars, padding=3, fontsize=8)
         axes.tick_params(axis="y", labelsize=8)
+        axes.grid(visible=False)
         axes.margins(x=0.12)
         axes.set_xlabel("personas with the word")
 
     text = ", ".join(f"{word} {count}" for word, count in counted)
-    return drawn(title, draw, text, (4.8, 0.7 + _ROW_HEIGHT * len(counted)))
+    return Plot(title, draw, text)
 
 
 def pair_kinds_plot(summary: Mapping[str, Any]) -> Plot:
@@ -145,16 +149,17 @@ def pair_kinds_plot(summary: Mapping[str, Any]) -> Plot:
         for place, (part, counts) in enumerate(parts.items()):
             rows = [row + 0.2 - 0.4 * place for row in range(len(kinds))]
             bars = axes.barh(rows, [counts.get(kind, 0) for kind in kinds], 0.38, label=part, color=_SPLITS[part])
-            axes.bar_label(bars, padding=3, color=INK, fontsize=8)
+            axes.bar_label(bars, padding=3, fontsize=8)
         axes.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
+        axes.grid(visible=False)
         axes.margins(x=0.12)
         axes.set_xlabel("pairs")
-        axes.legend(frameon=False, labelcolor=INK)
+        legend(axes)
 
     text = "; ".join(
         f"{part}: {', '.join(f'{kind} {count}' for kind, count in counts.items())}" for part, counts in parts.items()
     )
-    return drawn(title, draw, text)
+    return Plot(title, draw, text)
 
 
 def _kind(reason: str) -> str:

@@ -1,19 +1,20 @@
-"""Draws models side by side, LoRA against full fine-tuning, a reward model's checks, PPO, and gain against cost."""
+"""Draws models side by side and turn by turn, LoRA against full fine-tuning, a reward model's checks, and PPO."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from personatune.report.drawing import COLOURS, Plot, legend
 from personatune.report.evidence import Curves
 from personatune.report.figures import METRICS, MODELS, duration_text, turns_of, value_text
-from personatune.report.plots import COLOURS, INK, Plot, drawn
 
 Metrics = Mapping[str, Mapping[str, Any]]
 """A metric's name -> value, low, high, n."""
 
-_OTHERS = ("#4a9d5b", "#b0722a", "#8a6fc0", "#c04f7a")  # who is none of a run's three models
-_MET, _MISSED = "#4a9d5b", "#c0392b"
+_COLOURS = {"base": "#8a8f98", "sft": COLOURS[0], "ppo": COLOURS[1]}  # as in the run's report
+_OTHERS = COLOURS[2:6]  # who is none of a run's three models
+_MET, _MISSED = "#2a9d6f", "#c0392b"
 _SIDES = {"lora": "LoRA", "full": "full fine-tuning"}
 _PPO_PANELS = (
     ("score", "reward"),
@@ -23,12 +24,6 @@ _PPO_PANELS = (
     ("copy_share", "replies that copy, share"),
     ("entropy", "entropy, nats a token"),
 )
-BUILT_FROM = {
-    "base": (),
-    "sft": ("prepare", "sft"),
-    "ppo": ("prepare", "sft", "preferences", "reward", "ppo"),
-}
-"""The stages whose costs a model stands on."""
 
 
 def models_plot(models: Mapping[str, Metrics], names: Sequence[str]) -> Plot:
@@ -46,7 +41,8 @@ def models_plot(models: Mapping[str, Metrics], names: Sequence[str]) -> Plot:
 
     def draw(axes: Any) -> None:
         columns = 2 if len(shown) > 1 else 1
-        for place, panel in enumerate(_panels(axes, len(shown), columns)):
+        axes.figure.set_size_inches(6.4, -(-len(shown) // columns) * (0.75 + 0.26 * len(models)))
+        for place, panel in enumerate(_panels(axes, title, len(shown), columns)):
             metric = known.get(shown[place])
             scale = 100 if metric is not None and metric.unit == "share" else 1
             for row, (who, metrics) in enumerate(models.items()):
@@ -54,7 +50,7 @@ def models_plot(models: Mapping[str, Metrics], names: Sequence[str]) -> Plot:
                 if figure is None:
                     continue
                 value = scale * figure["value"]
-                low, high = (scale * figure.get(end, figure["value"]) for end in ("low", "high"))
+                low, high = (scale * bound for bound in _bounds(figure))
                 panel.errorbar(
                     value, row, xerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt="o", markersize=4,
                     capsize=2, color=colour_of(who, models),
@@ -72,8 +68,7 @@ def models_plot(models: Mapping[str, Metrics], names: Sequence[str]) -> Plot:
         for name in shown
         if (having := [(who, metrics) for who, metrics in models.items() if name in metrics])
     )
-    rows = (len(shown) + 1) // 2
-    return drawn(title, draw, text, (6.4, rows * (0.75 + 0.26 * len(models))))
+    return Plot(title, draw, text)
 
 
 def drift_plot(models: Mapping[str, Metrics]) -> Plot:
@@ -84,6 +79,7 @@ def drift_plot(models: Mapping[str, Metrics]) -> Plot:
         return Plot(title, None, "not measured: no model has multi_turn_consistency")
 
     def draw(axes: Any) -> None:
+        axes.figure.set_size_inches(6.4, 3.2)
         for who, turns in found.items():
             colour = colour_of(who, models)
             values = [100 * figure["value"] for figure in turns.values()]
@@ -92,17 +88,16 @@ def drift_plot(models: Mapping[str, Metrics]) -> Plot:
                 axes.plot(list(turns), values, label=label, color=colour, linestyle=":", linewidth=1.2)
                 continue
             axes.plot(list(turns), values, label=label, color=colour, marker="o", markersize=3)
-            lows = [100 * figure.get("low", figure["value"]) for figure in turns.values()]
-            highs = [100 * figure.get("high", figure["value"]) for figure in turns.values()]
+            lows, highs = ([100 * _bounds(figure)[end] for figure in turns.values()] for end in (0, 1))
             axes.fill_between(list(turns), lows, highs, color=colour, alpha=0.12, linewidth=0)
         axes.set_ylim(-2, 102)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("turn of the dialogue")
         axes.set_ylabel("consistent answers, %")
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
     ends = (f"{MODELS.get(who, who)} {_share(min(t), t)}, {_share(max(t), t)}" for who, t in found.items())
-    return drawn(title, draw, "; ".join(ends), (6.4, 3.2))
+    return Plot(title, draw, "; ".join(ends))
 
 
 def loss_against_time_plot(comparison: Mapping[str, Any]) -> Plot:
@@ -116,20 +111,20 @@ def loss_against_time_plot(comparison: Mapping[str, Any]) -> Plot:
     target = comparison["target_loss"]
 
     def draw(axes: Any) -> None:
-        for side, colour in (("lora", COLOURS["sft"]), ("full", COLOURS["ppo"])):
+        for side, colour in (("lora", _COLOURS["sft"]), ("full", _COLOURS["ppo"])):
             seconds, losses = ([point[key] for point in curves[side]] for key in ("seconds", "loss"))
             axes.plot(seconds, losses, label=_SIDES[side], color=colour, marker="o", markersize=3)
-        axes.axhline(target, color=COLOURS["base"], linestyle="--", linewidth=0.8, label="target")
+        axes.axhline(target, color=_COLOURS["base"], linestyle="--", linewidth=0.8, label="target")
         axes.set_xlabel("seconds of training, evaluations not counted")
         axes.set_ylabel("held-out loss, nats a token")
-        axes.legend(frameon=False, labelcolor=INK)
+        legend(axes)
 
     sides = (
         f"{_SIDES[side]} {'reached' if comparison[side]['reached'] else 'did not reach'} it after "
         f"{duration_text(comparison[side]['wall_seconds'])}"
         for side in _SIDES
     )
-    return drawn(title, draw, f"target {target:.3f}: {'; '.join(sides)}")
+    return Plot(title, draw, f"target {target:.3f}: {'; '.join(sides)}")
 
 
 def savings_plot(comparison: Mapping[str, Any], goals: Mapping[str, float]) -> Plot:
@@ -147,14 +142,18 @@ def savings_plot(comparison: Mapping[str, Any], goals: Mapping[str, float]) -> P
         return Plot(title, None, why)
 
     def draw(axes: Any) -> None:
+        axes.figure.set_size_inches(4.8, 2.2)
+        axes.grid(visible=False)
         names = list(saved)[::-1]
-        colours = [COLOURS["sft"] if n not in goals else _MET if saved[n] >= goals[n] else _MISSED for n in names]
+        colours = [_COLOURS["sft"] if n not in goals else _MET if saved[n] >= goals[n] else _MISSED for n in names]
         labels = [f"{name.removesuffix('_saved')} {saved[name]:.0%}" for name in names]
         axes.barh(labels, [100 * saved[name] for name in names], color=colours)
         for row, name in enumerate(names):
             if name in goals:
-                axes.plot([100 * goals[name]] * 2, [row - 0.45, row + 0.45], color=INK, linestyle="--", linewidth=1)
-        axes.axvline(0, color=INK, linewidth=0.6)
+                axes.plot(
+                    [100 * goals[name]] * 2, [row - 0.45, row + 0.45], color=_ink(axes), linestyle="--", linewidth=1
+                )
+        axes.axvline(0, color=_ink(axes), linewidth=0.6)
         axes.margins(x=0.15)
         axes.set_xlabel("saved by LoRA, % (dashed: goal; green: met; red: missed)")
 
@@ -163,7 +162,7 @@ def savings_plot(comparison: Mapping[str, Any], goals: Mapping[str, float]) -> P
         + (f" (goal {goals[name]:.0%}: {'met' if value >= goals[name] else 'missed'})" if name in goals else "")
         for name, value in saved.items()
     ]
-    return drawn(title, draw, "; ".join([*told, *([why] if why else [])]), (4.8, 2.2))
+    return Plot(title, draw, "; ".join([*told, *([why] if why else [])]))
 
 
 def reward_checks_plot(reward: Mapping[str, Any]) -> Plot:
@@ -178,10 +177,12 @@ def reward_checks_plot(reward: Mapping[str, Any]) -> Plot:
         return Plot(title, None, "not measured: reward/report.json holds no checks")
 
     def draw(axes: Any) -> None:
+        axes.figure.set_size_inches(6.4, 0.9 + 0.26 * len(checks))
+        axes.grid(visible=False)
         rows = range(len(checks))
         axes.barh(rows, [check["value"] for check in checks], color=[_MET if c["met"] else _MISSED for c in checks])
         for row, check in enumerate(checks):
-            axes.plot([check["target"]] * 2, [row - 0.45, row + 0.45], color=INK, linestyle="--", linewidth=1)
+            axes.plot([check["target"]] * 2, [row - 0.45, row + 0.45], color=_ink(axes), linestyle="--", linewidth=1)
         axes.set_yticks(rows, [_check_label(check) for check in checks], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.02)
@@ -189,9 +190,7 @@ def reward_checks_plot(reward: Mapping[str, Any]) -> Plot:
 
     missed = [check["name"] for check in checks if not check["met"]]
     text = f"{len(checks) - len(missed)} of {len(checks)} checks met"
-    return drawn(
-        title, draw, text + (f"; missed: {', '.join(missed)}" if missed else ""), (6.4, 0.9 + 0.26 * len(checks))
-    )
+    return Plot(title, draw, text + (f"; missed: {', '.join(missed)}" if missed else ""))
 
 
 def ppo_plot(curves: Curves, summary: Mapping[str, Any]) -> Plot:
@@ -208,9 +207,10 @@ def ppo_plot(curves: Curves, summary: Mapping[str, Any]) -> Plot:
     alarms = list(summary.get("alarms") or ())
 
     def draw(axes: Any) -> None:
-        for (name, label), panel in zip(shown, _panels(axes, len(shown), 2), strict=True):
+        axes.figure.set_size_inches(6.4, 0.2 + 1.5 * ((len(shown) + 1) // 2))
+        for (name, label), panel in zip(shown, _panels(axes, title, len(shown), 2), strict=True):
             steps, values = zip(*curves[name], strict=True)
-            panel.plot(steps, values, color=COLOURS["ppo"], marker="o" if len(steps) < 30 else "", markersize=3)
+            panel.plot(steps, values, color=_COLOURS["ppo"], marker="o" if len(steps) < 30 else "", markersize=3)
             if name == "kl" and summary.get("kl_budget"):
                 panel.axhline(summary["kl_budget"], color=_MISSED, linestyle="--", linewidth=0.8)
             for alarm in alarms:
@@ -220,59 +220,20 @@ def ppo_plot(curves: Curves, summary: Mapping[str, Any]) -> Plot:
 
     ends = [f"{label} from {curves[name][0][1]:.3g} to {curves[name][-1][1]:.3g}" for name, label in shown]
     sounded = ", ".join(f"{alarm['name']} at update {alarm['update']}" for alarm in alarms) or "none"
-    rows = (len(shown) + 1) // 2
-    return drawn(title, draw, "; ".join([*ends, f"alarms: {sounded}"]), (6.4, 0.2 + 1.5 * rows))
-
-
-def cost_benefit_plot(report: Mapping[str, Any], metric: str = "probe_consistency") -> Plot:
-    """Draw what each model of a run can do against the time that all stages up to it took.
-
-    Args:
-        report: what `collect_report` returns, or report.json holds.
-        metric: of the models.
-    """
-    known = {entry.name: entry for entry in METRICS}
-    label = known[metric].label if metric in known else metric.replace("_", " ")
-    scale = 100 if metric in known and known[metric].unit == "share" else 1
-    title = f"Gain against cost: {label}"
-    costs, points = report["costs"], []
-    for model, stages in BUILT_FROM.items():
-        figure = report["models"].get(model, {}).get(metric)
-        if figure is not None and all(stage in costs for stage in stages):
-            points.append((model, sum(costs[stage]["wall_seconds"] for stage in stages), figure))
-    if not points:
-        return Plot(title, None, f"not measured: no model with {metric} and the costs of its stages")
-
-    def draw(axes: Any) -> None:
-        minutes = [seconds / 60 for _, seconds, _ in points]
-        values = [scale * figure["value"] for *_, figure in points]
-        axes.plot(minutes, values, color=COLOURS["base"], linewidth=0.8)
-        for minute, value, (model, _, figure) in zip(minutes, values, points, strict=True):
-            low, high = (scale * figure.get(end, figure["value"]) for end in ("low", "high"))
-            axes.errorbar(minute, value, yerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt="o", capsize=3,
-                          color=COLOURS[model])  # fmt: skip
-            axes.annotate(MODELS[model], (minute, value), xytext=(6, 6), textcoords="offset points", fontsize=8)
-        axes.margins(x=0.2)
-        axes.set_xlabel("minutes of all stages up to the model")
-        axes.set_ylabel(label + (", %" if scale == 100 else ""))
-
-    text = "; ".join(
-        f"{MODELS[model]}: {_value('', figure, known.get(metric)).strip()} after {duration_text(seconds)}"
-        for model, seconds, figure in points
-    )
-    return drawn(title, draw, text)
+    return Plot(title, draw, "; ".join([*ends, f"alarms: {sounded}"]))
 
 
 def colour_of(who: str, everyone: Mapping[str, Any]) -> str:
     """Return a model's colour: that of the report for a run's own, one of the others by place."""
-    others = [name for name in everyone if name not in COLOURS]
-    return COLOURS.get(who) or _OTHERS[others.index(who) % len(_OTHERS)]
+    others = [name for name in everyone if name not in _COLOURS]
+    return _COLOURS.get(who) or _OTHERS[others.index(who) % len(_OTHERS)]
 
 
-def _panels(axes: Any, count: int, columns: int) -> list[Any]:
-    """Divide a figure's only axes into a grid of small ones."""
+def _panels(axes: Any, title: str, count: int, columns: int) -> list[Any]:
+    """Divide a figure's only axes into a grid of small ones, under the title of all."""
     figure = axes.figure
     axes.remove()
+    figure.suptitle(title, fontsize=10)
     grid = figure.add_gridspec(-(-count // columns), columns)
     panels = [figure.add_subplot(grid[place // columns, place % columns]) for place in range(count)]
     for panel in panels:
@@ -284,6 +245,17 @@ def _panels(axes: Any, count: int, columns: int) -> list[Any]:
 def _check_label(check: Mapping[str, Any]) -> str:
     name = check["name"].replace("_", " ")
     return f"{name}: {check['value']:.2f}, target {check['comparison']} {check['target']:.2f}, n {check['n']}"
+
+
+def _bounds(figure: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the ends of a figure's interval; the figure itself where it has none."""
+    low, high = figure.get("low"), figure.get("high")
+    return (figure["value"] if low is None else low), (figure["value"] if high is None else high)
+
+
+def _ink(axes: Any) -> Any:
+    """Return the colour of lines and letters where it is drawn: a page's own, or a print's."""
+    return axes.spines["left"].get_edgecolor()
 
 
 def _share(turn: int, turns: Mapping[int, Mapping[str, Any]]) -> str:

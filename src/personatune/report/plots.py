@@ -15,41 +15,20 @@ from personatune.report.figures import MODELS, turns_of
 _INK = "#123456"  # stands for the page's text colour until the SVG is written
 _COLOURS = {"base": "#8a8f98", "sft": "#3b82c4", "ppo": "#d9622b"}  # readable on white and on black
 _SIZE = (4.8, 3.0)  # inches: small, so that its letters stay readable on a phone's width
-INK, COLOURS = _INK, _COLOURS  # for the other files that draw
-
-
-class Drawing(str):
-    """SVG markup that sits inside a page, and the figure it was written from."""
-
-    figure: Any  # a matplotlib Figure
-
-    def png(self, title: str) -> bytes:
-        """Return the same picture for places that show no SVG: on white, its title above it."""
-        self.figure.suptitle(title, fontsize=10)
-        stream = io.BytesIO()
-        self.figure.savefig(stream, format="png", dpi=150, facecolor="white", metadata={"Software": None})
-        return stream.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawn figure, or the reason why there is none. A notebook shows it as the value of a cell.
+    """A drawn figure, or the reason why there is none.
 
     Attributes:
-        svg: the markup (a `Drawing`), None where it was not measured.
+        svg: the markup, None where it was not measured.
         text: what it shows, for readers who can't see it; or the reason.
     """
 
     title: str
     svg: str | None
     text: str
-
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give Jupyter a PNG, which notebooks show untrusted too (no SVG), with the text for who can't see it."""
-        words = {"text/plain": f"{self.title}: {self.text}"}
-        if not isinstance(self.svg, Drawing):
-            return words, {}
-        return {**words, "image/png": self.svg.png(self.title)}, {"image/png": {"alt": words["text/plain"]}}
 
 
 def draw_plots(run_dir: Path, report: Mapping[str, Any]) -> list[Plot]:
@@ -147,27 +126,7 @@ def _costs_per_stage(seconds: Mapping[str, float]) -> Plot:
     return Plot(title, _svg(title, draw), "; ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
 
 
-def sft_plot(curves: Curves) -> Plot:
-    """Draw the losses of SFT over its steps, from ``sft/metrics.csv``."""
-    return _lines("Supervised fine-tuning", "step", "loss (nats a token)", curves, ["train_loss", "held_out_loss"])
-
-
-def reward_plot(curves: Curves) -> Plot:
-    """Draw how the reward model learns its pairs, from ``reward/metrics.csv``."""
-    return _lines("Reward model on its training pairs", "step", "loss, share", curves, ["loss", "batch_accuracy"])
-
-
-def reward_against_kl_plot(curves: Curves) -> Plot:
-    """Draw the reward of PPO against the distance it was bought with, from ``ppo/metrics.csv``."""
-    return _reward_against_kl(curves)
-
-
-def drawn(title: str, draw: Callable[[Any], None], text: str, size: tuple[float, float] = _SIZE) -> Plot:
-    """Return a plot that ``draw`` puts on matplotlib axes; ``size`` in inches."""
-    return Plot(title, _svg(title, draw, size), text)
-
-
-def _svg(title: str, draw: Callable[[Any], None], size: tuple[float, float] = _SIZE) -> Drawing:
+def _svg(title: str, draw: Callable[[Any], None]) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -181,15 +140,13 @@ def _svg(title: str, draw: Callable[[Any], None], size: tuple[float, float] = _S
         **dict.fromkeys(inks, _INK),
     }
     with rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    drawing = Drawing(_inline(stream.getvalue(), name))
-    drawing.figure = figure
-    return drawing
+    return _inline(stream.getvalue(), name)
 
 
 def _inline(svg: str, name: str) -> str:
