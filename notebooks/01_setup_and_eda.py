@@ -23,7 +23,7 @@
 PRESET = "quick"  # "kaggle-2xt4" on a Kaggle notebook with two T4s; "standard" takes hours on two cores
 RUN = "notebooks"  # one run for all six notebooks: each goes on where the last stopped
 DATA = None  # None is the preset's source; else a name (chitchat), a file, a folder or a hub id
-QLORA = False  # True: the base model lies in memory in four bits while LoRA trains
+QLORA = False  # True: the base model lies in memory in four bits
 DESPITE_REWARD = False  # True: PPO starts even where the preset refuses a reward model that fails its own checks
 SETTINGS = ["tracking.backends=[csv]"]  # single settings, as in "sft.learning_rate=2e-4"; the notebooks read the CSV
 RUNS = "../runs"  # where runs are kept
@@ -85,7 +85,7 @@ as_cell(splits_table(data.statistics))
 as_cell(cleaning_plot(data.counts))
 
 # %% [markdown]
-# Red bars are dialogues (or one speaker's view of them) that are gone, brown ones are rows that could not be used at
+# Red bars are dialogues (or one speaker's view of them) that are gone, yellow ones are rows that could not be used at
 # all, blue ones are turns that were mended and stay. The axis is logarithmic: a bar twice as long is far more than
 # twice as much.
 #

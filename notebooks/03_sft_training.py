@@ -16,14 +16,14 @@
 # LoRA leaves the model's weights as they are and trains small matrices beside them. This notebook trains them, then
 # trains *every* weight of the same model on the same data to the same held-out loss, and compares what both took.
 #
-# With `QLORA = True` the base model lies in memory in four bits (NF4) while LoRA trains: less memory, more
-# time on a CPU. It is another run, so give it another name in `RUN`.
+# With `QLORA = True` the base model lies in memory in four bits (NF4) and LoRA trains beside it: less memory, more time
+# on a CPU. It is another run, so give it another name in `RUN`.
 
 # %% tags=["parameters"]
 PRESET = "quick"  # "kaggle-2xt4" on a Kaggle notebook with two T4s; "standard" takes hours on two cores
 RUN = "notebooks"  # one run for all six notebooks: each goes on where the last stopped
 DATA = None  # None is the preset's source; else a name (chitchat), a file, a folder or a hub id
-QLORA = False  # True: the base model lies in memory in four bits while LoRA trains
+QLORA = False  # True: the base model lies in memory in four bits
 DESPITE_REWARD = False  # True: PPO starts even where the preset refuses a reward model that fails its own checks
 SETTINGS = ["tracking.backends=[csv]"]  # single settings, as in "sft.learning_rate=2e-4"; the notebooks read the CSV
 RUNS = "../runs"  # where runs are kept

@@ -21,7 +21,7 @@
 PRESET = "quick"  # "kaggle-2xt4" on a Kaggle notebook with two T4s; "standard" takes hours on two cores
 RUN = "notebooks"  # one run for all six notebooks: each goes on where the last stopped
 DATA = None  # None is the preset's source; else a name (chitchat), a file, a folder or a hub id
-QLORA = False  # True: the base model lies in memory in four bits while LoRA trains
+QLORA = False  # True: the base model lies in memory in four bits
 DESPITE_REWARD = False  # True: PPO starts even where the preset refuses a reward model that fails its own checks
 SETTINGS = ["tracking.backends=[csv]"]  # single settings, as in "sft.learning_rate=2e-4"; the notebooks read the CSV
 RUNS = "../runs"  # where runs are kept

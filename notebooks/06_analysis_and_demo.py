@@ -20,7 +20,7 @@
 PRESET = "quick"  # "kaggle-2xt4" on a Kaggle notebook with two T4s; "standard" takes hours on two cores
 RUN = "notebooks"  # one run for all six notebooks: each goes on where the last stopped
 DATA = None  # None is the preset's source; else a name (chitchat), a file, a folder or a hub id
-QLORA = False  # True: the base model lies in memory in four bits while LoRA trains
+QLORA = False  # True: the base model lies in memory in four bits
 DESPITE_REWARD = False  # True: PPO starts even where the preset refuses a reward model that fails its own checks
 SETTINGS = ["tracking.backends=[csv]"]  # single settings, as in "sft.learning_rate=2e-4"; the notebooks read the CSV
 RUNS = "../runs"  # where runs are kept
@@ -40,7 +40,6 @@ from personatune.storage import read_json
 
 set_up_libraries()
 run = open_run(PRESET, RUN, data=DATA, qlora=QLORA, settings=SETTINGS, runs=RUNS)
-bring_to(run, "compare")
 bring_to(run, "report", despite_reward=DESPITE_REWARD)
 report = read_json(run.directory / "report" / "report.json")
 

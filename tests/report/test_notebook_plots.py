@@ -102,11 +102,11 @@ def test_words_of_personas_and_kinds_of_pairs_are_bars_with_their_counts() -> No
 def test_models_stand_side_by_side_with_their_intervals_one_panel_a_measure() -> None:
     models = {
         "base": {"probe_consistency": metric(0.4)},
-        "copier": {"probe_consistency": metric(0.6), "other": metric(3)},
+        "copier": {"probe_consistency": metric(0.6), "other": metric(3.0)},
     }
     plot = models_plot(models, ["probe_consistency", "other", "absent"])
     assert plot.text == "Persona consistency (probes): untouched 40.0 %, copier 60.0 %; other: copier 3.00"
-    panels = axes_of(plot)
+    _, *panels = axes_of(plot)  # the first carries the title of all
     assert len(panels) == 2
     centres = [container.lines[0].get_xdata()[0] for container in panels[0].containers]
     assert centres == pytest.approx([40, 60])
@@ -161,7 +161,7 @@ def test_ppo_is_drawn_with_its_budget_and_its_alarms(run_dir: Path) -> None:
     report = collect_report(run_dir)
     plot = ppo_plot(curves, {**report["ppo"], "kl_budget": 8.0})
     assert plot.text.endswith("independent judge, share from 0.5 to 0.625; alarms: entropy at update 2")
-    reward, kl, _ = axes_of(plot)
+    _, reward, kl, _ = axes_of(plot)
     assert len(reward.lines) == 2  # the curve and the alarm
     assert len(kl.lines) == 3  # and the budget
     assert ppo_plot({}, {}).png is None

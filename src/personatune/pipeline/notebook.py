@@ -37,7 +37,7 @@ def open_run(
 
     Args:
         data: a source instead of the preset's.
-        qlora: hold the base model in four bits while SFT trains.
+        qlora: hold the base model in four bits.
         settings: ``section.key=value``, as ``--set`` takes them.
 
     Raises:
@@ -114,7 +114,7 @@ def as_cell(shown: Table | Plot) -> Any:
     if isinstance(shown, Table):
         return Markdown("\n\n".join(table_parts(shown)))
     words = f"{shown.title}: {shown.text}"
-    return Markdown(markdown_text(words)) if shown.png is None else Image(shown.png, format="png", alt=words)
+    return Markdown(markdown_text(words)) if shown.draw is None else Image(shown.png, format="png", alt=words)
 
 
 def report_plot(run: Run, name: str) -> Plot:

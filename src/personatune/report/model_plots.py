@@ -42,7 +42,7 @@ def models_plot(models: Mapping[str, Metrics], names: Sequence[str]) -> Plot:
     def draw(axes: Any) -> None:
         columns = 2 if len(shown) > 1 else 1
         axes.figure.set_size_inches(6.4, -(-len(shown) // columns) * (0.75 + 0.26 * len(models)))
-        for place, panel in enumerate(_panels(axes, title, len(shown), columns)):
+        for place, panel in enumerate(_panels(axes, len(shown), columns)):
             metric = known.get(shown[place])
             scale = 100 if metric is not None and metric.unit == "share" else 1
             for row, (who, metrics) in enumerate(models.items()):
@@ -208,7 +208,7 @@ def ppo_plot(curves: Curves, summary: Mapping[str, Any]) -> Plot:
 
     def draw(axes: Any) -> None:
         axes.figure.set_size_inches(6.4, 0.2 + 1.5 * ((len(shown) + 1) // 2))
-        for (name, label), panel in zip(shown, _panels(axes, title, len(shown), 2), strict=True):
+        for (name, label), panel in zip(shown, _panels(axes, len(shown), 2), strict=True):
             steps, values = zip(*curves[name], strict=True)
             panel.plot(steps, values, color=_COLOURS["ppo"], marker="o" if len(steps) < 30 else "", markersize=3)
             if name == "kl" and summary.get("kl_budget"):
@@ -229,13 +229,13 @@ def colour_of(who: str, everyone: Mapping[str, Any]) -> str:
     return _COLOURS.get(who) or _OTHERS[others.index(who) % len(_OTHERS)]
 
 
-def _panels(axes: Any, title: str, count: int, columns: int) -> list[Any]:
-    """Divide a figure's only axes into a grid of small ones, under the title of all."""
-    figure = axes.figure
-    axes.remove()
-    figure.suptitle(title, fontsize=10)
-    grid = figure.add_gridspec(-(-count // columns), columns)
-    panels = [figure.add_subplot(grid[place // columns, place % columns]) for place in range(count)]
+def _panels(axes: Any, count: int, columns: int) -> list[Any]:
+    """Put a grid of small axes under a figure's only ones, which stay as a strip that carries the title."""
+    figure, rows = axes.figure, -(-count // columns)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[0.01, *[1] * rows])
+    axes.set_subplotspec(grid[0, :])
+    axes.set_axis_off()
+    panels = [figure.add_subplot(grid[1 + place // columns, place % columns]) for place in range(count)]
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
