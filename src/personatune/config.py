@@ -265,9 +265,11 @@ class GoalConfig(Section):
 
 
 class TrackingConfig(Section):
-    backends: list[Literal["csv", "wandb", "tensorboard"]] | Literal["auto"] = "auto"  # csv is always written
+    backends: list[Literal["csv", "wandb", "tensorboard", "trackio"]] | Literal["auto"] = (
+        "auto"  # csv is always written
+    )
     project: str = "personatune"
-    online: bool = False  # W&B writes offline runs unless asked
+    online: bool = False  # W&B writes offline runs, trackio its local store, unless asked
 
 
 class Config(Section):

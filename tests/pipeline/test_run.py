@@ -415,6 +415,18 @@ def test_the_report_of_a_run_tells_which_checks_of_the_reward_model_failed(finis
     assert "| missed |" in page
 
 
+def test_where_figures_go_may_change_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    from personatune.config import load_config
+    from personatune.errors import UserError
+
+    Run.open(tmp_path, "mine", load_config("quick")).mark_done("prepare", {})
+    sent = load_config("quick", ["tracking.online=true", "tracking.backends=[wandb]"])
+    assert Run.open(tmp_path, "mine", sent).config == sent
+    assert Run.open(tmp_path, "mine").config.tracking.online
+    with pytest.raises(UserError, match=r"begun with other settings \(seed: 0, now 3\)"):
+        Run.open(tmp_path, "mine", load_config("quick", ["seed=3", "tracking.online=false"]))
+
+
 def test_settings_may_change_until_the_first_stage_is_done(tmp_path: Path) -> None:
     from personatune.config import load_config
     from personatune.errors import UserError

@@ -17,6 +17,9 @@ Preset = Annotated[str, typer.Option(help="quick, standard or kaggle-2xt4, or a 
 Data = Annotated[str | None, typer.Option(help="A source's name (chitchat), a file, a folder, or a hub id.")]
 Model = Annotated[str | None, typer.Option(help="The base model: embedded, a folder, or a hub id.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting, as in sft.learning_rate=2e-4.")]
+Online = Annotated[
+    bool, typer.Option("--online", help="Send the figures to Weights & Biases while training (after wandb login).")
+]
 Name = Annotated[str, typer.Option(help="The run's name: its folder under --runs.")]
 RunName = Annotated[str, typer.Option("--run", help="The run's name.")]
 Runs = Annotated[Path, typer.Option(help="Where runs are kept.")]

@@ -28,6 +28,7 @@ from personatune.pipeline.run import Run
 from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
 from personatune.report.build import build_report
+from personatune.report.tracked import track_report
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.distributed import Processes
 from personatune.training.ppo import PPOTrainer
@@ -64,8 +65,15 @@ class Stage:
         """Open where this stage's figures go, resuming at ``step``."""
         if not self.processes.main:
             return SilentTracker()
-        tracking = self.run.config.tracking
-        return open_tracker(self.folder, tracking, run=self.run.name, stage=self.name, resume_step=step)
+        config = self.run.config
+        return open_tracker(
+            self.folder,
+            config.tracking,
+            run=self.run.name,
+            stage=self.name,
+            resume_step=step,
+            config=config.model_dump(mode="json"),
+        )
 
 
 def prepare(stage: Stage) -> dict[str, Any]:
@@ -235,6 +243,9 @@ def report(stage: Stage) -> dict[str, Any]:
     stage.run.require(stage.name, "baseline")
     with stage.progress.task("Report", 1) as task:
         paths = build_report(stage.run.directory)
+        tracker = stage.tracker(0)
+        track_report(tracker, stage.run.directory, paths)
+        tracker.close()
         task.advance()
     return {"report": paths.html.name}
 
