@@ -169,11 +169,11 @@ def _personatune(words: Sequence[str], inline: bool) -> str | None:
         return _values(context.params)
     except UserError as error:
         return str(error)
-    except Exception as error:
+    except Exception as error:  # any of typer's
         if type(error).__name__ not in _USAGE_ERRORS:
             raise
         lacking = type(error).__name__ in {"MissingParameter", "NoArgsIsHelpError"}
-        return None if inline and lacking else str(getattr(error, "message", error))
+        return None if inline and lacking else str(error.format_message())
 
 
 _USAGE_ERRORS = {"UsageError", "BadParameter", "MissingParameter", "NoSuchOption", "BadOptionUsage", "BadArgumentUsage",

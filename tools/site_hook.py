@@ -22,7 +22,6 @@ from site_links import (
     DOCS,
     link_targets,
     repository_path,
-    repository_path_of_page,
     shown_as_page,
     site_path,
     with_site_links,
@@ -34,6 +33,9 @@ GENERATED: dict[str, Callable[[], str]] = {
     "settings": settings_tables,
     "names": public_names,
 }
+MADE_OF: dict[str, str] = {}
+"""Page of the site to the file of the repository that it shows."""
+
 _MARK = re.compile(r"<!-- generated: (\w+) -->")
 
 
@@ -47,6 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Bring along every file outside docs/ that a page links to, and what those link to."""
     waiting = [f"{DOCS}/{file.src_uri}" for file in files.documentation_pages()]
     known = set(waiting)
+    MADE_OF.update({path.removeprefix(f"{DOCS}/"): path for path in waiting})
     while waiting:
         page = waiting.pop()
         for target in link_targets((ROOT / page).read_text(encoding="utf-8")):
@@ -54,6 +57,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             if path in known or path.startswith((f"{DOCS}/", "..")) or not (ROOT / path).is_file():
                 continue  # mkdocs tells of those that aren't there
             known.add(path)
+            MADE_OF[site_path(path)] = path
             text = (ROOT / path).read_text(encoding="utf-8")
             if path.endswith(".md"):
                 waiting.append(path)
@@ -71,5 +75,5 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             raise PluginError(f"{page.file.src_uri}: nothing generates {match[1]!r}; known are {', '.join(GENERATED)}")
         return GENERATED[match[1]]()
 
-    markdown = with_site_links(markdown, repository_path_of_page(page.file.src_uri))
+    markdown = with_site_links(markdown, MADE_OF[page.file.src_uri])
     return _MARK.sub(filled, markdown)

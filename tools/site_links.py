@@ -76,16 +76,6 @@ def site_path(file: str) -> str:
     return f"{BROUGHT_ALONG}/{file}" + ("" if inside.suffix == ".md" else ".md")
 
 
-def repository_path_of_page(source: str) -> str:
-    """Return the file of the repository that a page of the site is made of: the inverse of `site_path`."""
-    inside = PurePosixPath(source)
-    if inside.parts[0] != BROUGHT_ALONG:
-        return f"{DOCS}/{source}"
-    file = str(inside.relative_to(BROUGHT_ALONG))
-    plain = file.removesuffix(".md")
-    return plain if PurePosixPath(plain).suffix else file
-
-
 def with_site_links(markdown: str, page: str) -> str:
     """Return a page whose links to files of the repository lead to their pages of the site."""
     here = PurePosixPath(site_path(page)).parent

@@ -53,7 +53,7 @@ def test_no_command_hides_from_the_check_outside_of_a_block(page: Path) -> None:
 
 
 def test_the_check_reads_the_pages_that_show_commands() -> None:
-    shown = {Path(command.page).name for command in COMMANDS if command.program == "personatune"}
+    shown = {Path(command.page).name for command in COMMANDS if command.program in {"personatune", "accelerate"}}
     assert {"README.md", "cards.md", "evaluation.md", "distributed.md", "methods.md", "faq.md", "own-data.md"} <= shown
     assert {command.program for command in COMMANDS} >= {"personatune", "make", "accelerate", "pip", "python"}
 
@@ -94,7 +94,8 @@ def test_a_command_is_read_over_its_lines_without_its_comment(tmp_path: Path) ->
     page = tmp_path / "page.md"
     page.write_text(
         "Text of `personatune sft` and `make TARGET`.\n\n```sh\n# run by the tests\nOMP_NUM_THREADS=1 "
-        ".venv/bin/personatune evaluate --model base \\\n    --on probes  # so\nwandb sync x\n```\n\n```yaml\nx: 1\n```\n",
+        ".venv/bin/personatune evaluate --model base \\\n    --on probes  # so\nwandb sync x\n```\n\n"
+        "```yaml\nx: 1\n```\n",
         encoding="utf-8",
     )
     first, make, evaluate, other = documented_commands(page)
@@ -149,7 +150,9 @@ class Reader:
             self.need_run(rest[1])
         if name in BEGINS:
             rest += self._small(rest)
-        if (name in {*BEGINS, "chat"} or (name, rest[0]) == ("data", "inspect")) and not {"--model", "--run"} & {*rest}:
+        if (name in {*BEGINS, "chat"} or (name, rest[:1]) == ("data", ["inspect"])) and not {"--model", "--run"} & {
+            *rest
+        }:
             rest += ["--model", str(self.model)]
         if name == "evaluate":
             rest += ["--base", str(self.model), "--judge", "none", "--set", "evaluation.max_new_tokens=6"]

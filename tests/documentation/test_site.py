@@ -19,9 +19,7 @@ from site_links import (
     link_targets,
     outside_code,
     repository_path,
-    repository_path_of_page,
     shown_as_page,
-    site_path,
     with_site_links,
 )
 
@@ -60,11 +58,6 @@ def test_code_is_left_alone_and_code_as_a_link_s_text_is_not() -> None:
 def test_a_longer_fence_holds_a_shorter_one() -> None:
     text = "````md\n```\nx\n```\nx\n````\nx\n"
     assert outside_code(text, lambda piece: piece.replace("x", "y")) == "````md\n```\nx\n```\nx\n````\ny\n"
-
-
-@pytest.mark.parametrize("file", ["docs/data.md", "docs/howto/settings.md", "README.md", "LICENSE", "src/a/b.yaml"])
-def test_a_page_knows_the_file_it_is_made_of(file: str) -> None:
-    assert repository_path_of_page(site_path(file)) == file
 
 
 def test_a_target_is_told_without_its_anchor() -> None:
