@@ -105,10 +105,10 @@ def _table(section: str, rows: list[tuple[str, FieldInfo]], reasons: dict[str, s
     if not rows:
         return ""
     names = list(presets)
-    lines = [f"| setting | may be | {' | '.join(names)} | |", "|---" * (3 + len(names)) + "|"]
+    lines = [f"| setting | | {' | '.join(names)} | may be |", "|---" * (3 + len(names)) + "|"]
     for key, field in rows:
         values = [_shown(_at(tree, key)) for tree in presets.values()]
-        cells = [f"`{key.removeprefix(f'{section}.')}`", allowed(field), *values, reasons.get(key, "")]
+        cells = [f"`{key.removeprefix(f'{section}.')}`", reasons.get(key, ""), *values, allowed(field)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -73,7 +73,7 @@ def test_the_check_reads_the_pages_that_show_commands() -> None:
         ("personatune evaluate --model base --probes-split tset", "tset"),
         ("personatune compare-methods --method dop", "dop"),
         ("personatune estimate --memory lots", "lots"),
-        ("personatune rank --model base", "FILES"),
+        ("personatune rank --model base", "files"),
         ("make demon", "demon"),
         ("make flagship DATE=x", "DATE"),
         ("pip install 'personatune[qlorra]'", "qlorra"),
@@ -201,6 +201,6 @@ def test_the_commands_that_say_so_run_one_after_the_other(
         capsys.readouterr()
         code = reader.try_out(command)
         printed = capsys.readouterr()
-        too_large = command.words[1] == "estimate" and "; this fits: " in printed.out
+        too_large = command.words[1] == "estimate" and "GiB can be had; " in printed.out
         assert code == (1 if too_large else 0), f"{command}: exit code {code}: {printed.err or printed.out}"
         assert printed.out.strip(), f"{command}: printed nothing"

@@ -94,8 +94,8 @@ def test_the_settings_page_has_every_setting_with_its_reason() -> None:
         return sum(leaves(v) if isinstance(v, dict) and k not in maps else 1 for k, v in tree.items())
 
     assert len(rows) == leaves(Config().model_dump())
-    assert "| `learning_rate` | number > 0 < 1 | 0.0005 | 0.0005 | 0.0005 | LoRA wants about ten times" in page
-    assert "| `layers` | whole number ≥ 1 or all | 6 | 10 | 12 |" in page
+    assert "fine-tuning | 0.0005 | 0.0005 | 0.0005 | number > 0 < 1 |" in page
+    assert "| 6 | 10 | 12 | whole number ≥ 1 or all |" in page
     assert "\n## ppo.alarms.length\n" in page
 
 
