@@ -114,7 +114,7 @@ def dpo(
         return opened, Variant("dpo", check_name(save_as), config, pairs, held_out, seconds)
 
     opened, wanted = by_main_process(variant)
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.conduct import run_variant
     from personatune.terminal_progress import RichProgress
 
@@ -184,7 +184,7 @@ def run_stage(
 
 
 def _conduct(opened: Run, stages: Any, despite_memory: bool = False, despite_reward: bool = False) -> list[str]:
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.conduct import run_stages
     from personatune.terminal_progress import RichProgress
 
