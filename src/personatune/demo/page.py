@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from personatune.demo.ballots import Ballots
 from personatune.demo.bubbles import message_html, reply_html, sentences_html
-from personatune.demo.chat import Chat
+from personatune.demo.chat import Chat, line_said
 from personatune.demo.duel import Choice, Duel
 from personatune.demo.gauge import gauge_html
 from personatune.demo.reading import Reader, ReplyReading
@@ -160,6 +160,7 @@ class Page:
         before = _marked(chat, chat.readings())[: 2 * kept + _opening(chat)]
         try:
             chat.require_idle()
+            said = line_said(said)
             chat.model, chat.rerank = model, rerank
             pieces = reply()
             yield ChatView([*before, Message("user", said), Message("assistant", WAITING)], box="")
@@ -223,8 +224,9 @@ class Page:
 
 
 def exchange_at(tab: Tab, index: int) -> int:
-    """Return the exchange that a message of the chat belongs to; negative for a greeting."""
-    return (index - _opening(tab.chat)) // 2
+    """Return the exchange that a message of the chat belongs to; for a greeting one that isn't there."""
+    opening = _opening(tab.chat)
+    return (index - opening) // 2 if index >= opening else len(tab.chat.session.exchanges)
 
 
 def _opening(chat: Chat | Duel) -> int:
