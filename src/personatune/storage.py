@@ -94,7 +94,8 @@ def append_jsonl(target: Path, row: Mapping[str, Any]) -> None:
             except OSError:
                 written = -1
             if written != len(line):
-                stream.truncate(before)
+                with suppress(OSError):  # a device can't be cut back
+                    stream.truncate(before)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         reason = error.strerror or str(error)

@@ -52,9 +52,7 @@ def demo(
     from personatune.pipeline.reply_strategies import CONTRADICTION_FROM, CriticPick
 
     sampling = Sampling(max_new_tokens=80, temperature=temperature, no_repeat_ngram=4)
-    bots = load_bots(
-        models or _of_run(run, runs), run=run, runs=runs, base=base, sampling=sampling, say=lambda text: print(text)
-    )
+    bots = load_bots(models or _of_run(run, runs), run=run, runs=runs, base=base, sampling=sampling, say=print)
     found = find_judges(encoder=None)
     judge = OneAtATime(found.judge) if found.judge is not None else None
     threshold = found.threshold
