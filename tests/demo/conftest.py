@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class ScriptedShelf(Shelf):
 
 
 class DogJudge:
-    """Who says cats contradicts the dogs, who says dogs entails them; a cat also contradicts an earlier dog."""
+    """Cats contradict dogs, one way and the other; dogs entail dogs; all else is neutral."""
 
     name = "dog judge"
 
@@ -65,12 +66,8 @@ class DogJudge:
         self.asked += pairs
         rows = []
         for premise, hypothesis in pairs:
-            told = "dogs" in hypothesis
-            label = "neutral"
-            if told and "cats" in premise:
-                label = "contradiction"
-            elif told and "dogs" in premise:
-                label = "entailment"
+            animals = [{"dogs", "cats"} & set(re.findall(r"\w+", text.lower())) for text in (premise, hypothesis)]
+            label = "neutral" if not all(animals) else "entailment" if animals[0] == animals[1] else "contradiction"
             rows.append([0.9 if one == label else 0.05 for one in LABELS])
         return np.array(rows, dtype=np.float32)
 

@@ -65,10 +65,9 @@ class Speaker:
 
     def pieces(self, voice: Voice, context: Context) -> Iterator[str]:
         """Yield a reply's pieces until its end, or until it is stopped."""
-        for piece in self.shelf.stream(voice.model, context, seed=voice.seed, rerank=voice.rerank):
+        pieces = self.shelf.stream(voice.model, context, seed=voice.seed, rerank=voice.rerank)
+        while not self._stopped and (piece := next(pieces, None)) is not None:
             yield plain_text(piece)
-            if self._stopped:
-                return
 
     @contextmanager
     def writing(self) -> Iterator[None]:
