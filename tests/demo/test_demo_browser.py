@@ -129,6 +129,7 @@ def test_hostile_text_is_shown_and_never_run(browser: Browser, address: str, tmp
     reply = marked(tab, 1).first
     assert f"You said: {HOSTILE}" in reply.inner_text()
     assert HOSTILE in tab.locator("#pt-chat .user").first.inner_text()
+    assert tab.evaluate("window.hacked") is None
     data = {"name": HOSTILE, "description": f"{HOSTILE}. She has two dogs.", "first_mes": f"Hi {HOSTILE}"}
     card = tmp_path / "<img src=x onerror=window.hacked=1>.json"
     card.write_text(json.dumps({"spec": "chara_card_v2", "spec_version": "2.0", "data": data}), encoding="utf-8")
@@ -136,9 +137,6 @@ def test_hostile_text_is_shown_and_never_run(browser: Browser, address: str, tmp
     tab.get_by_text("persona sentences").first.wait_for()
     tab.locator("#pt-begin").click()
     tab.locator("#pt-chat .bot").first.wait_for()
-    broken = tmp_path / "<img src=x onerror=window.hacked=1>2.json"
-    broken.write_text("{", encoding="utf-8")
-    tab.locator("#pt-persona-line").wait_for(state="attached")
     assert tab.evaluate("window.hacked") is None
     assert tab.locator("#pt-chat img, .pt-shown img, #pt-chat script").count() == 0
     assert dialogs == []
@@ -221,4 +219,20 @@ def test_the_chat_is_exported_as_files(browser: Browser, address: str) -> None:
     with tab.expect_download() as download:
         links.first.click()
     assert json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["turns"][0]["said"] == "Any pets?"
+    tab.context.close()
+
+
+def test_an_earlier_line_is_edited_in_place(browser: Browser, address: str) -> None:
+    tab = visit(browser, address)
+    say(tab, "Any pets, 1 < 2 & so on?")
+    marked(tab, 1)
+    say(tab, "And your job?")
+    marked(tab, 2)
+    chat = tab.locator("#pt-chat")
+    chat.get_by_label("Edit").first.click()
+    chat.locator("textarea").first.fill("Any cats, 2 > 1?")
+    chat.get_by_label("Submit").first.click()
+    tab.get_by_text("I have three cats at home.").first.wait_for()
+    assert marked(tab, 1).first.inner_text().startswith("I have three cats at home.")
+    assert "Any cats, 2 > 1?" in chat.locator(".user").first.inner_text()
     tab.context.close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personatune.demo.bubbles import as_html, message_html, reply_html, sentences_html
+from personatune.demo.bubbles import as_html, chat_text, message_html, reply_html, said_in_chat, sentences_html
 from personatune.demo.page import Page
 from personatune.demo.personas import built_in_personas
 from personatune.demo.reading import Mark, ReplyReading, Span
@@ -62,6 +62,14 @@ def test_nothing_hostile_becomes_an_element(text: str) -> None:
     check(message_html(text, "error"), text)
     marks = tuple(Mark(text, verdict, text) for verdict in ("expressed", "contradicted", "doubtful"))  # type: ignore[arg-type]
     check(reply_html(ReplyReading(text, marks, (Span(1, 4, "expressed"),), (1,))), text)
+
+
+@given(st.text(max_size=200))
+def test_a_line_of_the_chat_is_text_and_comes_back_from_editing_as_it_was(text: str) -> None:
+    shown = chat_text(text)
+    seen = _Seen(shown)
+    assert (seen.elements, seen.text.replace("\r", "\n")) == (set(), plain_text(text).replace("\r", "\n"))
+    assert said_in_chat(shown) == plain_text(text)
 
 
 @given(st.text(max_size=200), st.integers(0, 20), st.integers(0, 20))

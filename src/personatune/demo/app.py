@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from personatune.demo.bubbles import chat_text, said_in_chat
 from personatune.demo.page import ChatView, DuelView, Message, Page, exchange_at
 from personatune.demo.personas import as_text, built_in_personas, first_persona
 from personatune.demo.tab import Tab, sides
@@ -149,8 +150,11 @@ class _Duel:
 
 
 def _chatbot(name: str, height: int, **options: Any) -> gr.Chatbot:
-    """Return a chat that shows text as it is: no markdown, no formulas, no HTML but our own."""
-    plain: dict[str, Any] = {"render_markdown": False, "sanitize_html": False, "latex_delimiters": [], "buttons": []}
+    """Return a chat that shows text as it is: no markdown, no formulas, no HTML but our own.
+
+    All text is escaped before (`_message`): without markdown gradio still reads it as HTML. Its sanitiser comes second.
+    """
+    plain: dict[str, Any] = {"render_markdown": False, "allow_tags": False, "latex_delimiters": [], "buttons": []}
     return gr.Chatbot(elem_id=name, height=height, **{"show_label": False, **plain, **options})
 
 
@@ -212,7 +216,8 @@ def _wire_chat(page: Page, tab: gr.State, chat: _Chat) -> None:
         yield from shown(now, page.retry(now, exchange_at(now, _index(event)), model, rerank))
 
     def edit(now: Tab, model: str, rerank: bool, event: gr.EditData) -> Iterator[list[Any]]:
-        yield from shown(now, page.edit(now, exchange_at(now, _index(event)), str(event.value), model, rerank))
+        text = said_in_chat(str(event.value))
+        yield from shown(now, page.edit(now, exchange_at(now, _index(event)), text, model, rerank))
 
     def undo_last(now: Tab | None) -> list[Any]:
         now = now or page.new_tab()
@@ -304,7 +309,7 @@ def _duel_values(view: DuelView) -> tuple[Any, ...]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    content: Any = gr.HTML(message.html) if message.html else {"type": "text", "text": message.text}
+    content: Any = gr.HTML(message.html) if message.html else {"type": "text", "text": chat_text(message.text)}
     return {"role": message.role, "content": content}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape, unescape
 
 from personatune.demo.reading import Mark, ReplyReading
 from personatune.plain_text import plain_text
@@ -17,6 +17,16 @@ _MARKERS = frozenset("{}$`[]_*~|\\")
 def as_html(text: str) -> str:
     """Return text that a page shows exactly as it stands, without control characters; line breaks stay."""
     return "".join(f"&#{ord(one)};" if one in _MARKERS else escape(one) for one in plain_text(text))
+
+
+def chat_text(text: str) -> str:
+    """Return text for gradio's chat, which takes what it is given for HTML even where markdown is off."""
+    return escape(plain_text(text), quote=False)
+
+
+def said_in_chat(text: str) -> str:
+    """Return what somebody wrote who edited `chat_text`."""
+    return unescape(text)
 
 
 def reply_html(reading: ReplyReading) -> str:
