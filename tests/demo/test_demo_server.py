@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from personatune.cli import main
+from personatune.config import get_default_config
 from personatune.demo.page import Page
 from personatune.demo.server import is_loopback, require_free_port, serve
 from personatune.errors import UserError
+from personatune.pipeline.run import Run
 
 pytest.importorskip("gradio", reason="needs the extra 'demo'")
 
@@ -50,6 +52,32 @@ def test_a_busy_port_is_one_line_and_exit_code_2(
     assert told.err.count("\n") == 1
     assert f"port {busy_port} of 127.0.0.1 is in use" in told.err
     assert f"--port {busy_port + 1}" in told.err
+
+
+def test_without_gradio_the_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("personatune.cli.demo.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["personatune", "demo"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "personatune: the demo needs gradio: pip install 'personatune[demo]'\n"
+
+
+def test_a_runs_models_are_offered_the_last_stage_first(tmp_path: Path) -> None:
+    from personatune.cli.demo import _of_run
+
+    run = Run.open(tmp_path, "mine", get_default_config())
+    assert _of_run(None, tmp_path) == ["flagship", "base"]
+    assert _of_run("mine", tmp_path) == ["base"]
+    for name in ("sft", "ppo", "dpo"):
+        (run.folder(name) / "adapter").mkdir()
+    rows = "".join(json.dumps({"stage": name}) + "\n" for name in ("prepare", "sft", "dpo", "ppo"))
+    (run.directory / "manifest.jsonl").write_text(rows, encoding="utf-8")
+    assert _of_run("mine", tmp_path) == ["ppo", "sft", "dpo", "base"]
+    with pytest.raises(UserError, match="no such run"):
+        _of_run("main", tmp_path)
 
 
 def test_gradio_finding_the_port_taken_is_the_same_line(page: Page, busy_port: int) -> None:

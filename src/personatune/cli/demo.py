@@ -79,4 +79,5 @@ def _of_run(run: str | None, runs: Path) -> list[str]:
     if run is None:
         return [FLAGSHIP, "base"]
     names = trained_models(Run.open(runs, run))
-    return [*reversed(names[1:]), "base"]
+    stages = [name for name in ("ppo", "sft") if name in names]
+    return [*stages, *(name for name in names if name not in (*stages, "base")), "base"]
