@@ -43,7 +43,7 @@ def address(page: Demo) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    blocks = serve(page, "127.0.0.1", port, block=False)
+    blocks = serve(page, "127.0.0.1", port)
     yield f"http://127.0.0.1:{port}/"
     blocks.close()
 

@@ -82,7 +82,7 @@ def test_a_runs_models_are_offered_the_last_stage_first(tmp_path: Path) -> None:
 
 def test_gradio_finding_the_port_taken_is_the_same_line(page: Page, busy_port: int) -> None:
     with pytest.raises(UserError, match=f"port {busy_port} of 127.0.0.1 is in use"):
-        serve(page, "127.0.0.1", busy_port, block=False)
+        serve(page, "127.0.0.1", busy_port)
 
 
 def test_an_address_of_elsewhere_is_told() -> None:
@@ -109,7 +109,7 @@ def test_only_addresses_of_this_machine_are_private(host: str, own: bool) -> Non
 @pytest.fixture
 def address(page: Page) -> Iterator[str]:
     port = free_port()
-    blocks = serve(page, "127.0.0.1", port, block=False)
+    blocks = serve(page, "127.0.0.1", port)
     yield f"http://127.0.0.1:{port}/"
     blocks.close()
 

@@ -52,22 +52,23 @@ def demo(
     from personatune.pipeline.reply_strategies import CONTRADICTION_FROM, CriticPick
 
     sampling = Sampling(max_new_tokens=80, temperature=temperature, no_repeat_ngram=4)
-    bots = load_bots(models or _of_run(run, runs), run=run, runs=runs, base=base, sampling=sampling, say=print)
+    bots = load_bots(models or _of_run(run, runs), run=run, runs=runs, base=base, sampling=sampling, say=typer.echo)
     found = find_judges(encoder=None)
     judge = OneAtATime(found.judge) if found.judge is not None else None
     threshold = found.threshold
     pick = CriticPick(judge, CONTRADICTION_FROM if threshold is None else threshold) if judge is not None else None
     if judge is None:
-        print(f"{found.why_no_judge}: replies are marked by keywords alone, and not re-ranked")
+        typer.echo(f"{found.why_no_judge}: replies are marked by keywords alone, and not re-ranked")
     shelf = Shelf(bots, pick)
     reader = Reader(JudgedEvaluator(judge, threshold=threshold) if judge is not None else None)
     warm_up(shelf, reader)
     ballots = Ballots(votes or runs / "votes.jsonl")
+    blocks = serve(Page(shelf, ballots, reader), host, port, share=share)
     shown = f"[{host}]" if ":" in host else host
-    print(f"votes are added to {ballots.file}; {', '.join(shelf.names)} at http://{shown}:{port} (Ctrl-C ends it)")
+    typer.echo(f"votes are added to {ballots.file}; {', '.join(shelf.names)} at http://{shown}:{port} (Ctrl-C ends it)")
     if share or not is_loopback(host):
-        print("whoever has the address can chat and vote: there is no password")
-    serve(Page(shelf, ballots, reader), host, port, share=share)
+        typer.echo("whoever has the address can chat and vote: there is no password")
+    blocks.block_thread()
 
 
 def _of_run(run: str | None, runs: Path) -> list[str]:

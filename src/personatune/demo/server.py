@@ -53,8 +53,8 @@ def warm_up(shelf: Shelf, reader: Reader) -> None:
     reader.read([Exchange(context, "I have two dogs at home.")])
 
 
-def serve(page: Page, host: str, port: int, *, share: bool = False, block: bool = True) -> Any:
-    """Serve the page until Ctrl-C; with ``block`` off return the running blocks, to be closed by the caller.
+def serve(page: Page, host: str, port: int, *, share: bool = False) -> Any:
+    """Serve the page in the background; return gradio's blocks, to be waited for or closed.
 
     Args:
         share: ask gradio for a public address.
@@ -72,8 +72,6 @@ def serve(page: Page, host: str, port: int, *, share: bool = False, block: bool 
         )  # fmt: skip
     except OSError as error:
         raise UserError(_why_not(host, port, error)) from error
-    if block:
-        blocks.block_thread()
     return blocks
 
 
