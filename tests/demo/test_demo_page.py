@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from personatune.config import DataConfig
+from personatune.data.processing import DataProcessor
 from personatune.data.sources import DatasetLoader
 from personatune.demo.page import Page, exchange_at
 from personatune.demo.tab import Tab, side, sides
@@ -116,7 +118,9 @@ def test_an_export_is_read_as_a_dialogue_and_tells_all_marks(page: Page, tab: Ta
     assert (record["turns"][0]["liked"], record["turns"][1]["contradicts_replies"]) == (True, [1])
     text = Path(files[1]).read_text(encoding="utf-8")
     assert "you> Any pets?\nbot> I walk my two dogs every day.\n     expressed" in text
-    [dialogue] = DatasetLoader(files[2]).load().dialogues
+    loaded = DatasetLoader(files[2]).load()
+    [dialogue] = loaded.dialogues
+    assert len(DataProcessor(DataConfig(), seed=0).process(loaded).train) == 1  # what `data inspect` does
     assert dialogue.personas["self"] == tab.persona
     assert [turn.text for turn in dialogue.seen_by("self").turns] == [
         "Any pets?", DOGS, "Any cats?", "I have three cats at home.",
