@@ -23,6 +23,7 @@ from personatune.cli import (
     preferences,
     probes,
     rank,
+    serve,
     stages,
 )
 from personatune.errors import ToldElsewhereError, UserError
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages, compare_methods, estimate, evaluate, chat, export, rank, doctor):
+for commands in (stages, compare_methods, estimate, evaluate, chat, serve, export, rank, doctor):
     app.add_typer(commands.app)
 app.add_typer(cards.app, name="cards")
 app.add_typer(data.app, name="data")

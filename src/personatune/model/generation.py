@@ -168,9 +168,7 @@ class Chatbot:
         Raises:
             UserError: the persona and the last turn alone don't fit.
         """
-        return ReplyStream(
-            self.model, self.prompts, context, sampling or self.sampling, generator or self._generator
-        )
+        return ReplyStream(self.model, self.prompts, context, sampling or self.sampling, generator or self._generator)
 
     def _said(self, context: Context) -> list[list[int]]:
         return [self.prompts.encode_reply(turn.text) for turn in context.history if turn.speaker == "self"]
