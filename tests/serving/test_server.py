@@ -11,7 +11,7 @@ import pytest
 from tests.serving.conftest import PERSONA, Echo, Served, serving
 
 from personatune.cards.character import CardCharacter
-from personatune.cards.schema import CharacterCard
+from personatune.cards.schema import card_of
 from personatune.dialogue import Context, Persona, Turn
 from personatune.model.prompts import persona_instruction
 from personatune.model.sampling import Sampling
@@ -42,6 +42,10 @@ def served(bot: Chatbot) -> Iterator[Served]:
 def echoing(echo: Echo) -> Iterator[Served]:
     with serving(echo, reply_tokens=256) as running:
         yield running
+
+
+def character(**data: Any) -> CardCharacter:
+    return CardCharacter(card_of({"spec": "chara_card_v2", "spec_version": "2.0", "data": data}, "a card"))
 
 
 def ask(served: Served, messages: Any = HI, model: str = "persona-1", **options: Any) -> Any:
@@ -142,32 +146,16 @@ def test_a_stop_string_ends_the_decoding_too(echoing: Served, echo: Echo) -> Non
 
 
 def test_every_persona_has_a_model_id_made_of_its_name(echo: Echo) -> None:
-    card = CharacterCard.model_validate(
-        {"data": {"name": "Zoë <b>../Müller</b>", "description": "{{char}} is a cook."}}
+    card = character(
+        name="Ada",
+        description="{{char}} is a clockmaker.",
+        first_mes="Mind the gears.",
+        mes_example="<START>\n{{user}}: Busy?\n{{char}}: Always.",
+        character_book={
+            "entries": [{"keys": ["tower"], "content": "The tower clock runs late.", "insertion_order": 1}]
+        },
     )
-    named = Persona(("My name is Max.", "I fish."))
-    with serving(echo, [PERSONA, named, named, CardCharacter(card)]) as served:
-        client = served.client()
-        ids = [model.id for model in client.models.list()]
-        assert ids == ["persona-1", "max", "max-2", "zoe-b-muller-b"]
-        assert client.models.retrieve("max").owned_by == "personatune"
-        ask(served, model="max-2")
-    assert echo.contexts[-1].persona == named
-
-
-def test_a_card_brings_its_examples_and_lore_and_its_greeting_counts(echo: Echo) -> None:
-    card = CharacterCard.model_validate(
-        {
-            "data": {
-                "name": "Ada",
-                "description": "{{char}} is a clockmaker.",
-                "first_mes": "Mind the gears.",
-                "mes_example": "<START>\n{{user}}: Busy?\n{{char}}: Always.",
-                "character_book": {"entries": [{"keys": ["tower"], "content": "The tower clock runs late."}]},
-            }
-        }
-    )
-    with serving(echo, [CardCharacter(card)]) as served:
+    with serving(echo, [card]) as served:
         ask(
             served,
             [{"role": "assistant", "content": "Mind the gears."}, {"role": "user", "content": "What of the tower?"}],

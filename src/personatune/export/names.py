@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+from personatune.cards.character import CardCharacter
+from personatune.dialogue import Persona
 
 MAX_NAME_CHARACTERS = 40
 _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")  # names that Windows keeps for devices
+_NAMED = re.compile(r"my name is ([^.,;!?|]{1,60})", re.IGNORECASE)
 
 
 def safe_name(text: str, otherwise: str) -> str:
@@ -20,13 +24,21 @@ def safe_name(text: str, otherwise: str) -> str:
     return f"{name}-1" if _RESERVED.fullmatch(name) else name or otherwise
 
 
-def unlike_each_other(names: Iterable[str]) -> list[str]:
-    """Return the names in order, each that came before with a number behind it: "max", "max-2", "max-3"."""
+def names_of(people: Sequence[Persona | CardCharacter]) -> list[str]:
+    """Return a safe name for each persona, no two alike: a card's or a told name, else "persona-1" and so on."""
     told: list[str] = []
-    for name in names:
-        own, number = name, 1
+    for place, person in enumerate(people, start=1):
+        name = own = safe_name(_name_of(person), f"persona-{place}")
+        number = 1
         while own in told:
             number += 1
             own = f"{name}-{number}"
         told.append(own)
     return told
+
+
+def _name_of(person: Persona | CardCharacter) -> str:
+    if isinstance(person, CardCharacter):
+        return person.name
+    told = next((found[1] for trait in person.traits if (found := _NAMED.search(trait))), "")
+    return person.name or told

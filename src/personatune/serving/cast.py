@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from personatune.cards.character import CardCharacter
@@ -10,12 +9,10 @@ from personatune.cards.sentences import split_sentences
 from personatune.chat.session import parse_persona
 from personatune.dialogue import Context, Persona
 from personatune.errors import UserError
-from personatune.export.names import safe_name, unlike_each_other
+from personatune.export.names import names_of
 from personatune.model.prompts import read_instruction
 from personatune.serving.errors import ApiError
 from personatune.serving.requests import Order
-
-_NAMED = re.compile(r"my name is ([^.,;!?|]{1,60})", re.IGNORECASE)
 
 
 class Cast:
@@ -27,8 +24,7 @@ class Cast:
     """
 
     def __init__(self, people: Sequence[Persona | CardCharacter], *, heed_system: bool = True) -> None:
-        names = [safe_name(_name_of(one), f"persona-{number}") for number, one in enumerate(people, start=1)]
-        self._people = dict(zip(unlike_each_other(names), people, strict=True))
+        self._people = dict(zip(names_of(people), people, strict=True))
         self._heed_system = heed_system
 
     @property
@@ -76,10 +72,3 @@ def persona_of(system: str) -> Persona:
         return own
     lines = (line.strip().removeprefix("- ") for part in system.split("|") for line in part.splitlines())
     return parse_persona("\n".join(sentence for line in lines for sentence in split_sentences(line)))
-
-
-def _name_of(person: Persona | CardCharacter) -> str:
-    if isinstance(person, CardCharacter):
-        return person.name
-    told = next((found[1] for trait in person.traits if (found := _NAMED.search(trait))), "")
-    return person.name or told
