@@ -1,4 +1,4 @@
-"""The shipped model on SmolLM2, exported and loaded by others: same replies, and the keys of the base's own GGUF file."""
+"""The shipped model on SmolLM2, exported and loaded by others: same replies, and the keys of the base's own file."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_a_foreign_folder_is_left_alone(run: Run, tmp_path: Path) -> None:
 
 
 def _python_of(card: str) -> str:
-    return card.split("```python\n")[1].split("```")[0]
+    return card.split("```python\n")[1].split("```", maxsplit=1)[0]
 
 
 @pytest.mark.parametrize("form", ["adapter", "merged"])
@@ -118,7 +118,7 @@ def test_the_cards_own_lines_of_python_load_the_folder_they_stand_in(
 
     export(run, "sft", tmp_path / "out", form)
     monkeypatch.chdir(tmp_path / "out")
-    exec(_python_of((tmp_path / "out" / "README.md").read_text(encoding="utf-8")), {})  # noqa: S102
+    exec(_python_of((tmp_path / "out" / "README.md").read_text(encoding="utf-8")), {})
     bot = Chatbot(load_model(run, "sft"), load_prompts(run.config), Sampling(max_new_tokens=40))
     reply = bot([Context(PERSONA, (Turn("partner", "Hi, do you have pets?"),))])[0]
     assert capsys.readouterr().out.strip() == reply
@@ -208,7 +208,7 @@ def test_the_shipped_adapter_is_exported_without_a_run(tmp_path: Path) -> None:
     shipped = (flagship_folder() / "README.md").read_text(encoding="utf-8")
     assert "consistent answers" in card  # measured figures
     assert "## Limits" in card
-    assert [line for line in shipped.splitlines() if line.startswith("- Licence of the data")][0] in card
+    assert next(line for line in shipped.splitlines() if line.startswith("- Licence of the data")) in card
     assert [line for line in card.splitlines() if line.startswith("- Weights")] == [f"- Weights: {note}"]
     assert yaml.safe_load(card.split("---")[1])["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from tests.serving.conftest import Served, serving
 
 from personatune.dialogue import Persona
 from personatune.model.sampling import Sampling
 from personatune.pipeline.contenders import load_contender
 from personatune.pipeline.flagship import FLAGSHIP
-from tests.serving.conftest import Served, serving
 
 pytestmark = pytest.mark.slow
 

@@ -222,7 +222,7 @@ def test_a_long_history_is_cut_at_its_beginning_and_the_persona_stays(served: Se
     ("change", "param", "told"),
     [
         ({"messages": []}, "messages", "at least 1"),
-        ({"messages": None}, "messages", "list"),
+        ({"messages": None}, "messages", "array"),
         ({"messages": [{"role": "wizard", "content": "hi"}]}, "messages[0].role", "'user' or 'assistant'"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "string"),
         ({"messages": [{"role": "user", "content": "  "}]}, "messages[0].content", "no text"),
