@@ -179,7 +179,7 @@ def test_a_tokenizer_that_splits_otherwise_is_refused(tiny: TinyModels, tmp_path
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {"<s>": 0, "</s>": 1, "a": 2}
-    words = models.BPE(vocabulary, []) if kind == "spaces" else models.Unigram([(word, 0.0) for word in vocabulary])
+    words = models.BPE(vocabulary, []) if kind == "spaces" else models.Unigram([(word, 0.0) for word in vocabulary], 0)
     other = Tokenizer(words)
     other.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=other, bos_token="<s>", eos_token="</s>")
