@@ -40,6 +40,7 @@ _LEGEND = (
 
 def build(page: Page) -> gr.Blocks:
     """Return the page; `launch_options` belong to its launch."""
+    _html_part()  # kept from here on: inside an action gradio makes no whole components
     with gr.Blocks(title="personatune demo", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)) as blocks:
         tab = gr.State(None, delete_callback=_leave)
         gr.HTML(_HEAD, elem_classes="pt-head")
