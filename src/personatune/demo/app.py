@@ -40,6 +40,7 @@ _LEGEND = (
 
 def build(page: Page) -> gr.Blocks:
     """Return the page; `launch_options` belong to its launch."""
+    _html_part()  # kept from here on: inside an action gradio makes no whole components
     with gr.Blocks(title="personatune demo", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)) as blocks:
         tab = gr.State(None, delete_callback=_leave)
         gr.HTML(_HEAD, elem_classes="pt-head")
@@ -64,7 +65,7 @@ def launch_options() -> dict[str, Any]:
 
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return {
-        "theme": gr.themes.Soft(primary_hue="teal", secondary_hue="teal", neutral_hue="slate", **fonts),
+        "theme": gr.themes.Default(primary_hue="teal", secondary_hue="teal", neutral_hue="slate", **fonts),
         "css": resources.files("personatune.demo").joinpath("style.css").read_text(encoding="utf-8"),
         "max_file_size": MAX_UPLOAD_BYTES,
         "footer_links": [],
@@ -80,10 +81,10 @@ class _Persona:
         with gr.Accordion("Another persona", open=False):
             self.pick = gr.Dropdown(list(built_in_personas()), value=None, label="Pick one")
             self.card = gr.File(
-                label="Or a character card (.json, .png, .charx)",
+                label="Or a character card",
                 file_types=[".json", ".png", ".charx"],
                 type="filepath",
-                height=110,
+                height=130,
             )
             self.user = gr.Textbox("User", label="What a card calls you", max_length=60)
             self.text = gr.Textbox(
@@ -111,7 +112,7 @@ class _Chat:
                 min_width=200,
                 elem_id="pt-rerank",
             )
-        self.shown = _chatbot("pt-chat", 460, editable="user", feedback_options=("Like", "Dislike"))
+        self.shown = _chatbot("pt-chat", 420, editable="user", feedback_options=("Like", "Dislike"))
         self.line = gr.HTML(elem_id="pt-chat-line")
         with gr.Row(elem_classes="pt-say"):
             self.box = _box("pt-say")
@@ -322,7 +323,7 @@ def _message(message: Message) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _html_part() -> dict[str, Any]:
     """Return what gradio makes of HTML in a message, made once: for each token of a long chat it took 90 ms anew."""
-    empty = gr.HTML("", js_on_load=None, render=False)
+    empty = gr.HTML("", render=False)
     [message] = gr.Chatbot(render=False).postprocess([{"role": "assistant", "content": empty}]).root
     return dict(message.content[0].model_dump())
 
