@@ -35,7 +35,8 @@ def outside_code(markdown: str, change: Callable[[str], str]) -> str:
             fence = mark[1]
             changed.append(line)
         else:
-            place, pieces = 0, []
+            place = 0
+            pieces: list[str] = []
             for code in _CODE.finditer(line):
                 if line[code.start() - 1 : code.start()] == "[" and line[code.end() : code.end() + 1] == "]":
                     continue  # the text of a link: `[`name`](target)` is one piece
