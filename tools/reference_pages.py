@@ -30,7 +30,7 @@ def command_line() -> str:
 
     from personatune.cli import app
 
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     context = command.make_context("personatune", ["doctor"], resilient_parsing=True)
     text = get_docs_for_click(obj=command, ctx=context, name="personatune", indent=1)
     for name, shortened, whole in _help_texts(command):

@@ -93,7 +93,10 @@ def _code_comments() -> dict[str, str]:
                 for line in lines[item.lineno - 1 : item.end_lineno]
                 if (comment := line.partition("  # ")[2])
             }
-    classes = {"": config.Config, **{name: field.annotation for name, field in _sections(config.Config)}}
+    classes: dict[str, Any] = {
+        "": config.Config,
+        **{name: field.annotation for name, field in _sections(config.Config)},
+    }
     return {
         f"{section}.{name}".lstrip("."): comment
         for section, model in classes.items()

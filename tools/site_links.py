@@ -35,7 +35,8 @@ def outside_code(markdown: str, change: Callable[[str], str]) -> str:
             fence = mark[1]
             changed.append(line)
         else:
-            place, pieces = 0, []
+            place = 0
+            pieces: list[str] = []
             for code in _CODE.finditer(line):
                 if line[code.start() - 1 : code.start()] == "[" and line[code.end() : code.end() + 1] == "]":
                     continue  # the text of a link: `[`name`](target)` is one piece
@@ -92,9 +93,11 @@ def with_site_links(markdown: str, page: str) -> str:
 
 
 def shown_as_page(file: str, text: str) -> str:
-    """Return a page that shows a file which is no Markdown; the site's search passes it over."""
+    """Return a page that shows a file which is no Markdown; the search passes it over."""
     kind = {"": "text", ".yml": "yaml"}.get(PurePosixPath(file).suffix, PurePosixPath(file).suffix.removeprefix("."))
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    head = f"---\nsearch:\n  exclude: true\n---\n\n# {PurePosixPath(file).name}\n\n`{file}` of the repository, as it is."
+    head = (
+        f"---\nsearch:\n  exclude: true\n---\n\n# {PurePosixPath(file).name}\n\n`{file}` of the repository, as it is."
+    )
     return f"{head}\n\n{fence}{kind}\n{text.rstrip()}\n{fence}\n"
