@@ -117,7 +117,13 @@ def execute(file: Path, out: Path, values: dict[str, Any]) -> str | None:
     running: list[Any] = []
 
     class Client(NotebookClient):  # type: ignore[misc]  (untyped)
-        """Shows what a cell prints while it runs."""
+        """Runs the Python that runs this script, and shows what a cell prints while it runs."""
+
+        def create_kernel_manager(self) -> Any:
+            manager = super().create_kernel_manager()
+            # A kernel of the same name that the user once installed may be of another Python, without personatune.
+            manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return manager
 
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
             if msg["msg_type"] == "stream":
@@ -177,6 +183,9 @@ def main(words: Sequence[str] | None = None) -> int:
                 print(f"As far as it came: {given.out / file.stem}.ipynb. The same command goes on.", file=sys.stderr)
                 return 130 if ": stopped" in failed else 1
             print(f"{file.stem}  done in {time.monotonic() - start:.0f} s", flush=True)
+    except KeyboardInterrupt:  # before a cell ran
+        print("notebooks: stopped; the same command goes on", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         print(f"notebooks: {error.name} is missing; run: pip install 'personatune[notebooks]'", file=sys.stderr)
         return 2

@@ -28,7 +28,7 @@ PARAMETERS = {
     "RUNS": "runs",  # /kaggle/working/runs, which Kaggle keeps as the kernel's output
     "DESPITE_REWARD": True,  # nobody is there to decide; the notebook says what the reward model missed
 }
-_PLACEHOLDER = "INSERT_USER_HERE"
+_USER_PLACE, _WHEEL_PLACE = "INSERT_USER_HERE", "INSERT_WHEEL_HERE"
 _USER = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -48,11 +48,14 @@ def build(user: str, out: Path, wheel: Path | None = None) -> tuple[Path, Path]:
     for folder in (kernel, dataset):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    _wheel_into(dataset, wheel)
-    for name in ("requirements.txt", "requirements-embedded.txt"):
-        shutil.copy(HERE / name, dataset / name)
-    for folder, name in ((kernel, "kernel-metadata.json"), (dataset, "dataset-metadata.json")):
-        text = (HERE / name).read_text(encoding="utf-8").replace(_PLACEHOLDER, user)
+    built = _wheel_into(dataset, wheel)
+    for folder, name in (
+        (kernel, "kernel-metadata.json"),
+        (dataset, "dataset-metadata.json"),
+        (dataset, "requirements.txt"),
+        (dataset, "requirements-embedded.txt"),
+    ):
+        text = (HERE / name).read_text(encoding="utf-8").replace(_USER_PLACE, user).replace(_WHEEL_PLACE, built.name)
         (folder / name).write_text(text, encoding="utf-8")
     code_file = json.loads((kernel / "kernel-metadata.json").read_text(encoding="utf-8"))["code_file"]
     _write(joined(HERE.parent), kernel / code_file)
@@ -94,27 +97,17 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _wheel_into(folder: Path, wheel: Path | None) -> None:
+def _wheel_into(folder: Path, wheel: Path | None) -> Path:
     if wheel is not None:
         if not wheel.is_file():
             raise MistakeError(f"--wheel {wheel}: no such file")
-        shutil.copy(wheel, folder / wheel.name)
-        return
-    words = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(folder),
-        str(HERE.parents[1]),
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return Path(shutil.copy(wheel, folder / wheel.name))
+    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
+    done = subprocess.run([*words, str(HERE.parents[1])], capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "pip said nothing").splitlines()[-1]
         raise MistakeError(f"the wheel can't be built: {last}")
+    return next(folder.glob("*.whl"))
 
 
 def _write(notebook: Any, target: Path) -> None:

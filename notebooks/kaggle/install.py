@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-wheel = next(Path("/kaggle/input").rglob("personatune-*.whl"))
-pip = [sys.executable, "-m", "pip", "install", "--quiet", "--find-links", str(wheel.parent)]
-subprocess.run([*pip, "--requirement", str(wheel.parent / "requirements.txt")], check=True)
-subprocess.run([*pip, "--no-deps", "--requirement", str(wheel.parent / "requirements-embedded.txt")], check=True)
+folder = next(Path("/kaggle/input").rglob("personatune-*.whl")).parent
+pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+subprocess.run([*pip, "--requirement", "requirements.txt"], cwd=folder, check=True)
+subprocess.run([*pip, "--no-deps", "--requirement", "requirements-embedded.txt"], cwd=folder, check=True)

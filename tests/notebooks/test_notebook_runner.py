@@ -101,12 +101,12 @@ def test_ctrl_c_reaches_the_cell_so_that_it_can_save(folder: Path, tmp_path: Pat
     write(tmp_path, "01_long.py", cell)
     words = [sys.executable, str(folder / "execute.py"), "--folder", str(tmp_path), "--out", str(tmp_path / "executed")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        for _ in range(600):
-            if ready.exists():
+        for _ in range(3000):  # a busy machine starts a kernel slowly
+            if ready.exists() or child.poll() is not None:
                 break
             time.sleep(0.1)
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=300)
     assert child.returncode == 130
     assert err.startswith("notebooks: 01_long.py, cell 2 of 2: stopped")
     assert saved.exists()
