@@ -112,6 +112,13 @@ def test_runs_judged_on_other_personas_are_not_paired_and_that_is_said(two: tupl
     ]
 
 
+def test_a_model_that_one_run_alone_has_judged_is_no_other_critic(two: tuple[Path, Path]) -> None:
+    write(two[0] / "evaluate/ppo.json", evaluation(BETTER, PERSONAS, 4.0))
+    comparison = side_by_side(read_runs(two))
+    assert comparison["notes"] == []
+    assert next(row["differences"] for row in comparison["figures"] if row["model"] == "ppo") == [None]
+
+
 def test_runs_that_share_some_dialogues_are_paired_over_those(two: tuple[Path, Path], tmp_path: Path) -> None:
     third = make_run(tmp_path / "third", BETTER[:10], PERSONAS[:10])
     comparison = side_by_side(read_runs([two[0], third]))

@@ -189,12 +189,13 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
                 f"{who} were judged on different personas or questions ({', '.join(apart)}), so their figures can't be "
                 "paired: a difference also holds what the personas differ in."
             )
-        for (common, own, theirs), models in partly.items():
+        for (common, before, after), models in partly.items():
             notes.append(
-                f"{who} share {common} probe dialogues of {own} and {theirs} ({', '.join(models)}); paired differences "
-                "are over those alone and need not be the difference of the two columns."
+                f"{who} share {common} probe dialogues of {before} and {after} ({', '.join(models)}); paired "
+                "differences are over those alone and need not be the difference of the two columns."
             )
-        if _judges(first) != _judges(other):
+        own, theirs = _judges(first), _judges(other)
+        if any(own[model] != theirs[model] for model in own.keys() & theirs.keys()):
             notes.append(f"{who} were judged by different critics: leave the rows that are marked as judged aside.")
     return notes
 

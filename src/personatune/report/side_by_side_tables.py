@@ -63,7 +63,7 @@ def figures_table(comparison: Mapping[str, Any], model: str) -> Table:
             differences = [difference_text(found, metric.unit) for found in row["differences"]]
             paired = paired or any(found is not None and found["paired"] for found in row["differences"])
             rows.append((metric.label + arrow, *values, *differences))
-    title = f"Figures of the model {MODELS[model]}"
+    title = "The untouched model" if model == "base" else f"The model {MODELS[model]}"
     if not rows:
         return Table(title, missing="none of the runs has judged it")
     head = ("measure", *comparison["runs"], *(f"{other} − {first}" for other in others))
