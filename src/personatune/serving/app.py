@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -86,11 +86,12 @@ def create_app(
         if order.stream:
             return await _streamed(order, events)
         pieces: list[str] = []
-        async for happened in events:
-            if isinstance(happened, Piece):
-                pieces.append(happened.text)
-            elif isinstance(happened, Ended):
-                return JSONResponse(Answer(order.model).whole("".join(pieces), happened))
+        async with aclosing(events):
+            async for happened in events:
+                if isinstance(happened, Piece):
+                    pieces.append(happened.text)
+                elif isinstance(happened, Ended):
+                    return JSONResponse(Answer(order.model).whole("".join(pieces), happened))
         return Response(status_code=499)  # the client is gone: nobody reads it
 
     return app
@@ -197,8 +198,13 @@ async def _body(request: Request, limits: Limits) -> bytes:
 
 def _called_by(hosts: Sequence[str] | None) -> Any:
     async def check(request: Request) -> None:
-        name = request.url.hostname
-        if hosts is not None and name not in hosts:
+        if hosts is None:
+            return
+        try:
+            name = request.url.hostname
+        except ValueError:  # no host name at all
+            name = None
+        if name not in hosts:
             raise ApiError(403, f"Host: found {(name or '')[:80]!r}, expected a name of this machine: {hosts[0]}")
 
     return check
