@@ -180,7 +180,7 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(run: Run, tmp_path: 
     with pytest.raises(UserError, match="exists and holds no export"):
         export(run, "sft", tmp_path / "project")
     with pytest.raises(UserError, match="give the new folder a name, as in my-model"):
-        export(run, "sft", Path("."))
+        export(run, "sft", Path())
     (tmp_path / "out" / "photos").mkdir()
     with pytest.raises(UserError, match="exists and holds no export"):
         export(run, "sft", tmp_path / "out")
