@@ -158,7 +158,7 @@ def test_text_that_looks_like_a_control_token_stays_text(served: Served, bot: Ch
 def test_a_long_history_is_cut_at_its_beginning_and_the_persona_stays(served: Served, bot: Chatbot) -> None:
     turns = [
         {"role": role, "content": f"number {number} " + "word " * 30}
-        for number in range(60)
+        for number in range(25)
         for role in ("user", "assistant")
     ]
     answered = ask(served, [*turns, *HI], temperature=0)

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -26,6 +27,7 @@ from personatune.serving.limits import Limits
 from personatune.serving.requests import Order, read_order
 
 _log = logging.getLogger(__name__)
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::\d{1,5})?")
 _DRAINED = 16  # bodies' worth that are read and thrown away, so that the client hears why
 
 
@@ -198,14 +200,10 @@ async def _body(request: Request, limits: Limits) -> bytes:
 
 def _called_by(hosts: Sequence[str] | None) -> Any:
     async def check(request: Request) -> None:
-        if hosts is None:
-            return
-        try:
-            name = request.url.hostname
-        except ValueError:  # no host name at all
-            name = None
-        if name not in hosts:
-            raise ApiError(403, f"Host: found {(name or '')[:80]!r}, expected a name of this machine: {hosts[0]}")
+        told = request.headers.get("host", "")
+        found = _HOST.fullmatch(told.lower())
+        if hosts is not None and (found is None or found[1].strip("[]") not in hosts):
+            raise ApiError(403, f"Host: found {told[:80]!r}, expected a name of this machine: {hosts[0]}")
 
     return check
 
