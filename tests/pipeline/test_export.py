@@ -179,6 +179,8 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(run: Run, tmp_path: 
     (tmp_path / "project" / "README.md").write_text("# My project", encoding="utf-8")
     with pytest.raises(UserError, match="exists and holds no export"):
         export(run, "sft", tmp_path / "project")
+    with pytest.raises(UserError, match="give the new folder a name, as in my-model"):
+        export(run, "sft", Path())
     (tmp_path / "out" / "photos").mkdir()
     with pytest.raises(UserError, match="exists and holds no export"):
         export(run, "sft", tmp_path / "out")

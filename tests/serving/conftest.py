@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     import openai
     from tests.conftest import TinyModels
 
+    from personatune.model.generation import Chatbot
+
 PERSONA = Persona(("I have two dogs.", "I am a chef."))
+HI = [{"role": "user", "content": "Hi, what pets do you have?"}]
 
 
 class Echo:
@@ -120,3 +124,38 @@ def serving(
 @pytest.fixture
 def echo(tiny: TinyModels) -> Echo:
     return Echo(tiny.prompts())
+
+
+@pytest.fixture(scope="module")
+def bot(tiny: TinyModels) -> Chatbot:
+    from personatune.model.generation import Chatbot
+
+    return Chatbot(tiny.model(), tiny.prompts(), Sampling(max_new_tokens=16))
+
+
+@pytest.fixture(scope="module")
+def served(bot: Chatbot) -> Iterator[Served]:
+    with serving(bot) as running:
+        yield running
+
+
+@pytest.fixture
+def echoing(echo: Echo) -> Iterator[Served]:
+    with serving(echo, reply_tokens=256) as running:
+        yield running
+
+
+def ask(served: Served, messages: Any = HI, model: str = "persona-1", **options: Any) -> Any:
+    return served.client().chat.completions.create(model=model, messages=messages, **options)
+
+
+def raw(served: Served, body: Any, **headers: str) -> Any:
+    import httpx
+
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx.post(
+        f"{served.url}/v1/chat/completions",
+        content=content,
+        headers={"Content-Type": "application/json", **headers},
+        timeout=60,
+    )

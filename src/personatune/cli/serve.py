@@ -78,7 +78,7 @@ def serve(
             raise UserError(f"--model {reference}: {why}; give flagship, sft, ppo, a folder or an id")
         desk = Desk(bot, waiting=waiting, reply_tokens=max_tokens)
         # Only a name of this machine itself: a web page can point a name of its own at 127.0.0.1.
-        hosts = ["127.0.0.1", "localhost", "::1", host] if is_loopback(listening) else None
+        hosts = ["127.0.0.1", "localhost", "::1", host.lower()] if is_loopback(listening) else None
         served = create_app(desk, cast, limits, api_key=api_key, hosts=hosts, origins=allow_origin or ())
         typer.echo(f"{reference} at {address_of(listening)}/v1 (Ctrl-C stops it)")
         typer.echo(f"models: {', '.join(cast.ids)}")

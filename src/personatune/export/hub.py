@@ -20,9 +20,9 @@ def push_folder(folder: Path, name: str, *, private: bool = True) -> str:
     kept = f"the files are in {folder}"
     try:
         api = HfApi()
-        api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export by personatune")
-        return f"{api.endpoint}/{name}"
+        made = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Export by personatune")
+        return str(made)
     except errors.HFValidationError as error:
         raise UserError(f"--push-to-hub {name}: no name of a repository ({_line(error)}); {kept}") from error
     except errors.LocalTokenNotFoundError as error:

@@ -142,6 +142,8 @@ def _shipped() -> _Source:
 
 def _require_empty(target: Path) -> None:
     """Check that the folder may be replaced: it is new, empty, or holds an export and nothing else."""
+    if not target.name:
+        raise UserError(f"--to {target}: give the new folder a name, as in {target / 'my-model'}")
     if not target.exists():
         return
     card = target / "README.md"

@@ -6,9 +6,10 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -26,6 +27,7 @@ from personatune.serving.limits import Limits
 from personatune.serving.requests import Order, read_order
 
 _log = logging.getLogger(__name__)
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::\d{1,5})?")
 _DRAINED = 16  # bodies' worth that are read and thrown away, so that the client hears why
 
 
@@ -86,11 +88,12 @@ def create_app(
         if order.stream:
             return await _streamed(order, events)
         pieces: list[str] = []
-        async for happened in events:
-            if isinstance(happened, Piece):
-                pieces.append(happened.text)
-            elif isinstance(happened, Ended):
-                return JSONResponse(Answer(order.model).whole("".join(pieces), happened))
+        async with aclosing(events):
+            async for happened in events:
+                if isinstance(happened, Piece):
+                    pieces.append(happened.text)
+                elif isinstance(happened, Ended):
+                    return JSONResponse(Answer(order.model).whole("".join(pieces), happened))
         return Response(status_code=499)  # the client is gone: nobody reads it
 
     return app
@@ -197,9 +200,10 @@ async def _body(request: Request, limits: Limits) -> bytes:
 
 def _called_by(hosts: Sequence[str] | None) -> Any:
     async def check(request: Request) -> None:
-        name = request.url.hostname
-        if hosts is not None and name not in hosts:
-            raise ApiError(403, f"Host: found {(name or '')[:80]!r}, expected a name of this machine: {hosts[0]}")
+        told = request.headers.get("host", "")
+        found = _HOST.fullmatch(told.lower())
+        if hosts is not None and (found is None or found[1].strip("[]") not in hosts):
+            raise ApiError(403, f"Host: found {told[:80]!r}, expected a name of this machine: {hosts[0]}")
 
     return check
 
