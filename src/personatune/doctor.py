@@ -28,6 +28,7 @@ OPTIONAL = {
     "tensorboard": ("tracking", "TensorBoard curves"),
     "bitsandbytes": ("qlora", "NF4 quantisation"),
     "gradio": ("demo", "the web chat"),
+    "uvicorn": ("serve", "the server for chat front-ends"),
 }
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from personatune.cards.examples import as_one_history, example_dialogues
+from personatune.cards.examples import SILENCE, as_one_history, example_dialogues
 from personatune.cards.first_person import character_of
 from personatune.cards.limits import MAX_EXAMPLE_TURNS, MAX_LORE_CHARACTERS, MAX_PERSONA_CHARACTERS
 from personatune.cards.lorebook import LoreScanner
 from personatune.cards.macros import DEFAULT_USER, Macros
 from personatune.cards.schema import CharacterCard
 from personatune.cards.sentences import Told, card_text, lore_sentences, tell_about, tell_summary
-from personatune.dialogue import MAX_TRAITS, Persona, Turn
+from personatune.dialogue import MAX_TRAITS, Context, Persona, Turn
 
 
 class CardCharacter:
@@ -75,6 +75,19 @@ class CardCharacter:
                 room -= length
         sentences = (sentence for index in sorted(kept) for sentence in told[index])
         return tuple(dict.fromkeys(sentence for sentence in sentences if sentence not in self.persona.traits))
+
+    def context(self, history: Sequence[Turn]) -> Context:
+        """Return what a reply is given of a chat: examples in front, and what the lorebook knows of the last turns.
+
+        Args:
+            history: "partner" and "self" in alternation, the partner's last; a greeting may be the first.
+        """
+        first = history[0]
+        greeted = first.speaker == "self" and first.text in self.greetings
+        lore = self.lore(history, self.greetings.index(first.text) if greeted else 0)
+        persona = Persona((*self.persona.traits, *lore), self.persona.name) if lore else self.persona
+        apart = (SILENCE,) if self.examples and first.speaker == "self" else ()
+        return Context(persona, (*self.examples, *apart, *history))
 
     def _tell(self, description: str, personality: str) -> Told:
         told = Told()

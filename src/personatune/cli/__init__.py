@@ -14,6 +14,7 @@ from personatune.cli import (
     chat,
     compare_methods,
     data,
+    demo,
     doctor,
     engagement,
     estimate,
@@ -24,6 +25,7 @@ from personatune.cli import (
     probes,
     rank,
     runs,
+    serve,
     stages,
 )
 from personatune.errors import ToldElsewhereError, UserError
@@ -35,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages, compare_methods, estimate, evaluate, chat, export, rank, runs, doctor):
+for commands in (stages, compare_methods, estimate, evaluate, chat, demo, serve, export, rank, runs, doctor):
     app.add_typer(commands.app)
 app.add_typer(cards.app, name="cards")
 app.add_typer(data.app, name="data")

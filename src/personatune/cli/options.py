@@ -55,6 +55,7 @@ def set_up_libraries(*, long_work: bool = False) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|torch")
+    warnings.filterwarnings("ignore", message="IProgress not found")  # in a notebook; no bar of tqdm is shown anyway
     from transformers.utils import logging
 
     logging.disable_progress_bar()

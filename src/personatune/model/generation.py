@@ -19,6 +19,7 @@ from personatune.model.draws import Draws
 from personatune.model.kept_prompts import KeptPrompts
 from personatune.model.prompts import PromptFormat
 from personatune.model.sampling import Sampling
+from personatune.model.streaming import ReplyStream
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -151,21 +152,23 @@ class Chatbot:
 
         return respond
 
-    @torch.inference_mode()
     def stream(self, context: Context) -> Iterator[str]:
         """Yield the reply to one context in pieces of text as they are generated."""
-        prompt = self.prompts.encode_prompt(context, self.sampling.max_new_tokens)
-        ids: list[int] = []
-        shown = text = ""
-        options: dict[str, Any] = {"generator": self._generator, "said": [self._said(context)], "with_logprobs": False}
-        for step in decode(self.model, [prompt], self.prompts.stop_ids, self.sampling, **options):
-            ids += [token for _, token, _ in step]
-            text = self.prompts.decode_reply(ids)
-            if not text.endswith(("\ufffd", "\\")):  # half of a character or of an escape: wait for the rest
-                yield text.removeprefix(shown)
-                shown = text
-        if text != shown:  # the rest never came
-            yield text.removeprefix(shown)
+        yield from self.begin(context)
+
+    def begin(
+        self, context: Context, sampling: Sampling | None = None, generator: torch.Generator | None = None
+    ) -> ReplyStream:
+        """Return the reply to one context, to be iterated over; nothing is generated before that.
+
+        Args:
+            sampling: for this reply alone; the chatbot's own by default.
+            generator: random numbers for this reply alone, whatever is drawn for others meanwhile.
+
+        Raises:
+            UserError: the persona and the last turn alone don't fit.
+        """
+        return ReplyStream(self.model, self.prompts, context, sampling or self.sampling, generator or self._generator)
 
     def _said(self, context: Context) -> list[list[int]]:
         return [self.prompts.encode_reply(turn.text) for turn in context.history if turn.speaker == "self"]

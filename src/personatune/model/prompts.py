@@ -258,6 +258,17 @@ def persona_instruction(persona: Persona) -> str:
     return f"You are chatting as a person{name}. Answer briefly and stay true to who you are:\n{traits}"
 
 
+_INSTRUCTION = re.compile(
+    r"You are chatting as a person(?: named (.+))?\. Answer briefly and stay true to who you are:((?:\n- .+)+)"
+)
+
+
+def read_instruction(text: str) -> Persona | None:
+    """Read a system message that `persona_instruction` wrote back; None for any other text."""
+    found = _INSTRUCTION.fullmatch(text.strip())
+    return Persona(tuple(line.removeprefix("- ") for line in found[2].split("\n")[1:]), found[1]) if found else None
+
+
 def render_tagged(context: Context) -> str:
     """Return a context in the tagged form, as text: ``[PERSONA] a | b [DIALOGUE] x [SEP] y [RESPONSE]``."""
     traits = " | ".join(escape_tags(trait) for trait in context.persona.traits)

@@ -23,14 +23,16 @@ class Sampling:
     temperature: float = 0.0
     repetition_penalty: float = 1.0  # of tokens of the reply itself (Keskar et al. 2019, arXiv 1909.05858)
     no_repeat_ngram: int = 0  # tokens in a row that the speaker may not say twice in a dialogue; 0 allows all
+    top_p: float = 1.0  # the likeliest tokens that reach this share together (Holtzman et al. 2020, arXiv 1904.09751)
 
     def to_json(self) -> dict[str, float]:
-        return {
+        told: dict[str, float] = {
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.temperature,
             "repetition_penalty": self.repetition_penalty,
             "no_repeat_ngram": self.no_repeat_ngram,
         }
+        return told if self.top_p == 1.0 else {**told, "top_p": self.top_p}
 
 
 class Spoken:
@@ -80,7 +82,7 @@ def choose_tokens(
     """
     greedy = math.isclose(sampling.temperature, 0.0)
     altered = sampling.repetition_penalty != 1.0 or sampling.no_repeat_ngram > 0
-    as_sampled = not greedy and not altered and sampling.temperature == 1.0
+    as_sampled = not greedy and not altered and sampling.temperature == sampling.top_p == 1.0
     own = logits_R_V.clone() if altered and with_logprobs else logits_R_V
     if altered:
         _forbid_and_damp(logits_R_V, spoken, sampling.repetition_penalty)
@@ -89,6 +91,8 @@ def choose_tokens(
     else:
         scaled = logits_R_V if sampling.temperature == 1.0 else logits_R_V / sampling.temperature
         probabilities_R_V = torch.softmax(scaled, dim=-1)
+        if sampling.top_p < 1.0:
+            probabilities_R_V = _nucleus(probabilities_R_V, sampling.top_p)
         if isinstance(generator, Draws):
             random_R_1 = generator.numbers(torch.tensor(rows), len(spoken[0].written))[:, None]
         else:
@@ -112,6 +116,17 @@ def _forbid_and_damp(logits_R_V: Tensor, spoken: Sequence[Spoken], penalty: floa
         forbidden = own.forbidden()
         if forbidden:
             logits_R_V[row, forbidden] = -math.inf
+
+
+def _nucleus(probabilities_R_V: Tensor, share: float) -> Tensor:
+    """Return the probabilities with 0 for all but the likeliest tokens that reach ``share`` together.
+
+    The token that crosses the share is kept, so one always is. The sum is no longer 1; `_draw` needs none.
+    """
+    sorted_R_V, index_R_V = probabilities_R_V.sort(dim=-1, descending=True)
+    before_R_V = sorted_R_V.cumsum(dim=-1) - sorted_R_V
+    sorted_R_V[before_R_V >= share] = 0.0
+    return torch.zeros_like(sorted_R_V).scatter_(1, index_R_V, sorted_R_V)
 
 
 def _draw(probabilities_R_V: Tensor, random_R_1: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from personatune.model.lora import join_adapters
 from personatune.pipeline.comparison import compare_fine_tuning
 from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
-from personatune.pipeline.own_dialogues import own_dialogues, own_pairs
+from personatune.pipeline.own_dialogues import own_dialogues, own_pairs, own_votes
 from personatune.pipeline.reward_trust import require_trust
 from personatune.pipeline.run import Run
 from personatune.pipeline.variants import Variant
@@ -134,6 +134,7 @@ def preferences(stage: Stage) -> dict[str, Any]:
     config = stage.run.config
     settings = config.preferences
     data = PreparedData.load(stage.run.folder("prepare"))
+    votes = own_votes(config, data)
     sampling = Sampling(settings.max_new_tokens, temperature=1.0)
     bot = Chatbot(load_model(stage.run, "sft"), load_prompts(config), sampling, seed=config.seed)
     with stage.progress.task("Preference pairs", settings.pairs + settings.test_pairs) as task:
@@ -146,12 +147,14 @@ def preferences(stage: Stage) -> dict[str, Any]:
         test_pairs = test.test_set(settings.test_pairs)
         task.advance(settings.test_pairs)
     prompts = _ppo_prompts(train, data, config)
-    write_jsonl(stage.folder / "train.jsonl", (pair.to_json() for pair in pairs.pairs))
-    write_jsonl(stage.folder / "test.jsonl", (pair.to_json() for pair in test_pairs.pairs))
+    train_pairs, held_out = [*pairs.pairs, *votes.train], [*test_pairs.pairs, *votes.test]
+    write_jsonl(stage.folder / "train.jsonl", (pair.to_json() for pair in train_pairs))
+    write_jsonl(stage.folder / "test.jsonl", (pair.to_json() for pair in held_out))
     write_jsonl(stage.folder / "prompts.jsonl", (context.to_json() for context in prompts))
-    write_json(stage.folder / "summary.json", {"train": pairs.to_json(), "test": test_pairs.to_json()})
+    summary = {"train": pairs.to_json(), "test": test_pairs.to_json(), "votes": votes.to_json()}
+    write_json(stage.folder / "summary.json", summary)
     stage.meter.add(tokens_generated=bot.tokens_generated)
-    return {"pairs": len(pairs.pairs), "test_pairs": len(test_pairs.pairs), "prompts": len(prompts)}
+    return {"pairs": len(train_pairs), "test_pairs": len(held_out), "prompts": len(prompts)}
 
 
 def reward(stage: Stage) -> dict[str, Any]:

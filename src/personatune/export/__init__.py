@@ -1,0 +1,1 @@
+"""What other programs read: GGUF files, Ollama's Modelfiles, and the hub."""

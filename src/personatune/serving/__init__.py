@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server for chat front-ends: one model, one persona behind each model id."""
