@@ -172,8 +172,9 @@ def _personatune(words: Sequence[str], inline: bool) -> str | None:
     except Exception as error:  # any of typer's
         if type(error).__name__ not in _USAGE_ERRORS:
             raise
+        told: Any = error
         lacking = type(error).__name__ in {"MissingParameter", "NoArgsIsHelpError"}
-        return None if inline and lacking else str(error.format_message())
+        return None if inline and lacking else str(told.format_message())
 
 
 _USAGE_ERRORS = {"UsageError", "BadParameter", "MissingParameter", "NoSuchOption", "BadOptionUsage", "BadArgumentUsage",
