@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint slow bench trl flagship clean
+.PHONY: help install demo test lint slow docs bench trl flagship notebooks clean
 
 # The first interpreter that pyproject.toml allows; `make PYTHON=python3.12 ...` chooses another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
@@ -40,6 +40,9 @@ lint: $(STAMPS)/dev ## ruff and mypy
 slow: $(STAMPS)/dev ## the tests that take longer than a few seconds
 	$(PYTEST) -m slow
 
+docs: $(STAMPS)/dev ## build the documentation into site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(STAMPS)/dev ## run every script in benchmarks/
 	@scripts=(benchmarks/*.py); \
 	[ -e "$${scripts[0]}" ] || { echo "benchmarks/ holds no script"; exit 1; }; \
@@ -57,8 +60,12 @@ flagship: $(STAMPS)/core ## train the shipped model anew from DATA=path/to/synth
 	$(BIN)/personatune export --run flagship --model dpo --rank 16 --half \
 		--evaluation runs/flagship/probes/evaluation.json --to src/personatune/pipeline/flagship_weights
 
+# SET gives parameters of their first cell other values: make notebooks SET="PRESET=standard RUN=longer"
+notebooks: $(STAMPS)/notebooks ## execute the six notebooks into notebooks/executed; a second call resumes the training
+	$(BIN)/python notebooks/execute.py $(addprefix --set ,$(SET))
+
 clean: ## remove .venv and caches; runs/ stays, it holds your results
-	rm -rf .venv .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv .venv-trl build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:
@@ -72,6 +79,10 @@ $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	$(PIP) torch
 	$(PIP) -e .
 	$(PIP) --no-deps $(EMBEDDED)
+	touch $@
+
+$(STAMPS)/notebooks: $(STAMPS)/core
+	$(PIP) -e '.[notebooks]'
 	touch $@
 
 $(STAMPS)/dev: $(STAMPS)/core

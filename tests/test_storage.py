@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from personatune.errors import UserError
-from personatune.storage import read_json, read_jsonl, replacing, write_json, write_jsonl, write_text
+from personatune.storage import append_jsonl, read_json, read_jsonl, replacing, write_json, write_jsonl, write_text
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
@@ -115,3 +115,16 @@ def test_a_broken_row_is_named(tmp_path: Path, content: bytes, message: str) -> 
     with pytest.raises(UserError, match=message) as caught:
         read_jsonl(tmp_path / "rows.jsonl")
     assert "\n" not in str(caught.value)
+
+
+def test_rows_are_added_one_by_one_and_a_full_disk_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "rows.jsonl"
+    append_jsonl(file, {"a": "é"})
+    append_jsonl(file, {"a": 2})
+    assert read_jsonl(file) == [{"a": "é"}, {"a": 2}]
+    with pytest.raises(UserError, match="can't be written"):
+        append_jsonl(tmp_path, {"a": 3})
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(UserError, match="No space left"):
+        append_jsonl(Path("/dev/full"), {"a": 3})

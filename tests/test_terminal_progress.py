@@ -61,6 +61,13 @@ def test_a_terminal_gets_a_bar_with_percentage_and_figures(terminal: _Terminal) 
     assert "a line with [brackets]" in shown
 
 
+def test_a_figure_that_is_told_now_and_then_stays_beside_those_of_every_step(terminal: _Terminal) -> None:
+    with RichProgress(terminal).task("SFT", 4) as task:
+        task.advance(0, held_out=2.5)
+        task.advance(2, loss=1.5)
+    assert "held_out 2.5  loss 1.5" in terminal.getvalue()
+
+
 def test_a_task_within_a_task_shares_the_display(terminal: _Terminal) -> None:
     progress = RichProgress(terminal)
     with progress.task("run", 2) as outer:

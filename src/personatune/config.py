@@ -99,6 +99,7 @@ class PreferencesConfig(Section):
     max_new_tokens: Positive = 28
     length_tolerance: Share = 0.2  # of the chosen reply's words that the rejected one may differ by; 3 words always
     mirrors: bool = True  # a pair is followed by the same replies in the context where the other one is right
+    votes: str | None = None  # a file of pairs that people voted on (`personatune demo`), added to the others
 
 
 class BranchConfig(Section):
@@ -265,9 +266,11 @@ class GoalConfig(Section):
 
 
 class TrackingConfig(Section):
-    backends: list[Literal["csv", "wandb", "tensorboard"]] | Literal["auto"] = "auto"  # csv is always written
+    backends: list[Literal["csv", "wandb", "tensorboard", "trackio"]] | Literal["auto"] = (
+        "auto"  # csv is always written
+    )
     project: str = "personatune"
-    online: bool = False  # W&B writes offline runs unless asked
+    online: bool = False  # W&B writes offline runs, trackio its local store, unless asked
 
 
 class Config(Section):

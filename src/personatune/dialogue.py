@@ -141,12 +141,17 @@ class Dialogue:
         return cls(row["id"], _turns_from_json(row["turns"]), personas, row.get("split"), row.get("ratings") or {})
 
 
+VOTE = "vote"
+"""The kind of a pair that people voted on."""
+
+
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
     """Two replies to one context, the first better.
 
     Attributes:
-        kind: why the rejected reply is worse ("persona_swap", "contradiction", "generic", "off_topic", "model_sample").
+        kind: why the rejected reply is worse ("persona_swap", "contradiction", "generic", "off_topic", "model_sample",
+            or `VOTE`).
         origin: where both replies come from, e.g. "gold | spc-17/User 1".
     """
 

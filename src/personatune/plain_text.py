@@ -1,9 +1,12 @@
-"""Text from strangers (people, models, files) without anything that steers a terminal."""
+"""Text from strangers (people, models, files) without anything that steers a terminal, is markup, or is a secret."""
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 # CSI and OSC escape sequences as a whole, so that "\x1b[31mred" leaves "red" and not "[31mred".
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -21,3 +24,39 @@ def plain_text(text: str) -> str:
         for character in text
         if character == "\n" or (unicodedata.category(character) != "Cc" and character not in _BIDI_CONTROLS)
     )
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for character in "\\`*_[]|":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+HIDDEN = "(hidden)"
+_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)$")
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}|\bwandb_v\d_[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}")
+_SHORTEST_SECRET = 12  # a shorter value of such a variable ("1", "embedded") is no secret, and stands in many texts
+
+
+def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return ``text`` without access tokens, logins inside addresses, and values of variables called ``…_TOKEN``.
+
+    Args:
+        environment: where such variables stand; the process's own by default.
+    """
+    for name, value in (os.environ if environment is None else environment).items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name.upper()):
+            text = text.replace(value, HIDDEN)
+    return _TOKEN.sub(HIDDEN, _LOGIN_IN_URL.sub(HIDDEN, text))
+
+
+def hide_secrets(tree: Any) -> Any:
+    """Return settings with `without_secrets` applied to every text in them."""
+    if isinstance(tree, Mapping):
+        return {key: hide_secrets(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [hide_secrets(value) for value in tree]
+    return without_secrets(tree) if isinstance(tree, str) else tree

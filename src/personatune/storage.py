@@ -6,6 +6,7 @@ file as it was.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -75,6 +76,30 @@ def write_jsonl(target: Path, rows: Iterable[Mapping[str, Any]]) -> int:
             stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             count += 1
     return count
+
+
+def append_jsonl(target: Path, row: Mapping[str, Any]) -> None:
+    """Add one JSON object as a line, all or nothing, also where other processes add theirs.
+
+    Raises:
+        UserError: the disk is full or the place can't be written; what was there before stays.
+    """
+    line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab", buffering=0) as stream:
+            before = stream.seek(0, os.SEEK_END)
+            try:
+                written = stream.write(line)
+            except OSError:
+                written = -1
+            if written != len(line):
+                with suppress(OSError):  # a device can't be cut back
+                    stream.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{target}: can't be written ({reason}); free some space or choose another place") from error
 
 
 def read_jsonl(source: Path) -> list[dict[str, Any]]:

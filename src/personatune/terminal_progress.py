@@ -88,12 +88,11 @@ class _BarTask:
     def __init__(self, bar: Progress, row: TaskID) -> None:
         self._bar = bar
         self._row = row
+        self._figures: dict[str, float] = {}
 
     def advance(self, steps: float = 1, **figures: float) -> None:
-        if figures:
-            self._bar.update(self._row, advance=steps, figures=escape(_shown(figures)))
-        else:
-            self._bar.update(self._row, advance=steps)
+        self._figures.update(figures)  # one that is told now and then stays beside those of every step
+        self._bar.update(self._row, advance=steps, figures=escape(_shown(self._figures)))
 
 
 class _LineTask:

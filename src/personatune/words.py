@@ -44,6 +44,11 @@ def words(text: str) -> list[str]:
     return [match.group().lower().replace("’", "'") for match in _WORD.finditer(text)]
 
 
+def word_spans(text: str) -> list[tuple[int, int, str]]:
+    """Return begin and end in ``text`` of every word, with the word as `words` gives it."""
+    return [(*match.span(), match.group().lower().replace("’", "'")) for match in _WORD.finditer(text)]
+
+
 @lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
     """Return the Snowball (Porter 2) stem of one lower-case word; a possessive ``'s`` falls away."""

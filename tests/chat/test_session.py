@@ -77,6 +77,36 @@ def test_another_persona_begins_anew() -> None:
     assert (session.history, session.persona.traits) == ((), ("I fly planes.",))
 
 
+def test_an_exchange_is_taken_back_with_all_that_came_after() -> None:
+    stream, contexts = scripted("One.", "Two.", "Three.", "Other two.")
+    session = ChatSession(PERSONA, stream)
+    for said in ("a", "b", "c"):
+        list(session.say(said))
+    assert session.rewind(1) == "b"
+    assert session.history == (Turn("partner", "a"), Turn("self", "One."))
+    list(session.say("b"))
+    assert contexts[3] == contexts[1]
+    assert [(one.said, one.reply) for one in session.exchanges] == [("a", "One."), ("b", "Other two.")]
+
+
+def test_the_last_exchange_is_taken_back_by_default_and_then_none_is_left() -> None:
+    session = ChatSession(PERSONA, scripted("One.")[0])
+    list(session.say("a"))
+    assert session.rewind() == "a"
+    with pytest.raises(UserError, match="nothing to take back"):
+        session.rewind()
+    with pytest.raises(UserError, match="nothing to take back"):
+        session.rewind(0)
+
+
+def test_a_reply_made_elsewhere_is_gone_on_from() -> None:
+    stream, contexts = scripted("Two.")
+    session = ChatSession(PERSONA, stream)
+    session.record(session.context(" a "), "One.")
+    list(session.say("b"))
+    assert [turn.text for turn in contexts[0].history] == ["a", "One.", "b"]
+
+
 def test_blank_words_are_refused() -> None:
     session = ChatSession(PERSONA, scripted("Hi.")[0])
     with pytest.raises(UserError, match="nothing said"):

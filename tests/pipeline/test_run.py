@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from personatune.config import save_config
+from personatune.dialogue import Context, Persona, PreferencePair, Turn
 from personatune.pipeline.run import BUILDS_ON, STAGES, Run
 from personatune.training.tracking import open_tracker
 
@@ -181,6 +182,41 @@ def test_no_persona_crosses_from_training_into_the_tests(finished: Path) -> None
     assert personas("train")
     assert personas("test")
     assert not personas("train") & (personas("test") | personas("validation"))
+
+
+def test_votes_join_the_pairs_of_a_run_and_are_counted(done: CommandLine, tmp_path: Path) -> None:
+    run = done.folder / "tiny"
+    trained, tested = (
+        json.loads((run / "prepare" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()[0])
+        for part in ("train", "test")
+    )
+    pairs = {
+        name: PreferencePair(
+            Context(Persona(tuple(traits)), (Turn("partner", "Hi!"),)), "Hello!", "Go away.", "given", "the demo"
+        )
+        for name, traits in (("trained", trained["persona"]["traits"]), ("tested", tested["persona"]["traits"]))
+    }
+    votes = tmp_path / "votes.jsonl"
+    votes.write_text("".join(json.dumps(pair.to_json()) + "\n" for pair in pairs.values()), encoding="utf-8")
+    made = (run / "preferences" / "train.jsonl").read_text(encoding="utf-8")
+    opened = Run.open(done.folder, "tiny")
+    opened.forget("preferences")
+    opened.config.preferences.votes = str(votes)
+    save_config(opened.config, run / "config.yaml")
+    code, _, err = done.stage("preferences")
+    assert (code, err) == (0, "")
+    expected = {**pairs["trained"].to_json(), "kind": "vote"}
+    written = (run / "preferences" / "train.jsonl").read_text(encoding="utf-8")
+    assert written.startswith(made)
+    assert [json.loads(row) for row in written.removeprefix(made).splitlines()] == [expected]
+    assert read(run / "preferences" / "summary.json")["votes"] == {
+        "file": str(votes), "train": 1, "test": 0,
+        "dropped": {"shares a persona sentence with what models are tested on": 1},
+    }  # fmt: skip
+    votes.unlink()
+    code, _, err = done.stage("preferences", "--redo")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "votes.jsonl: can't be read" in err
 
 
 def test_a_second_call_does_nothing_and_says_that_it_is_done(done: CommandLine) -> None:
@@ -413,6 +449,18 @@ def test_the_report_of_a_run_tells_which_checks_of_the_reward_model_failed(finis
     assert len(report["ppo"]["untrusted_reward"]) == len(failed)
     page = (finished / "tiny" / "report" / "report.md").read_text(encoding="utf-8")
     assert "| missed |" in page
+
+
+def test_where_figures_go_may_change_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    from personatune.config import load_config
+    from personatune.errors import UserError
+
+    Run.open(tmp_path, "mine", load_config("quick")).mark_done("prepare", {})
+    sent = load_config("quick", ["tracking.online=true", "tracking.backends=[wandb]"])
+    assert Run.open(tmp_path, "mine", sent).config == sent
+    assert Run.open(tmp_path, "mine").config.tracking.online
+    with pytest.raises(UserError, match=r"begun with other settings \(seed: 0, now 3\)"):
+        Run.open(tmp_path, "mine", load_config("quick", ["seed=3", "tracking.online=false"]))
 
 
 def test_settings_may_change_until_the_first_stage_is_done(tmp_path: Path) -> None:

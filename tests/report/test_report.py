@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from personatune.config import TrackingConfig
+from personatune.dialogue import Persona
 from personatune.errors import UserError
+from personatune.judging.probes import make_script
 from personatune.report.build import ReportPaths, build_report, collect_report
 from personatune.report.evidence import read_curves
+from personatune.report.highlights import marked_dialogue
 from personatune.report.table import print_summary
+from personatune.report.tracked import track_report
+from personatune.training.tracking import open_tracker
 
 SCRIPT = '<script>alert("x")</script>'
 
@@ -131,8 +137,80 @@ def test_dialogues_of_one_persona_stand_side_by_side_with_their_verdicts(paths: 
         "ppo": [None, "consistent", None, None],
     }
     page = text_of(paths.html.read_text(encoding="utf-8"))
-    assert "I love cats. ✗" in page
-    assert "My dogs are great. ✓" in page
+    assert "I love cats. ✗ contradicting" in page  # no question of this dialogue is known, so no sentence is named
+    assert "My dogs are great. ✓ 1" in page
+
+
+def test_the_sentence_a_question_asked_for_follows_its_verdict_others_the_keywords() -> None:
+    persona = Persona(("I have two dogs.", "I am a nurse.", "I love pizza.", "I live in Canada."))
+    script = make_script(persona, 5, 3)
+    assert script is not None
+    replies = ["I am no nurse, I am a vet."] + ["My dogs love pizza."] * (len(script.lines) - 1)
+    turns = [turn for (line, _), reply in zip(script.lines, replies, strict=True)
+             for turn in (["partner", line], ["self", reply])]  # fmt: skip
+    verdicts = [None if probe is None else "contradicting" for _, probe in script.lines]
+    dialogue = {"persona": list(persona.traits), "turns": turns, "verdicts": verdicts}
+    own = [row for row in marked_dialogue(dialogue, 5, 3) if row["speaker"] == "self"]
+    assert own[0]["contradicted"] == [1]
+    for row, (_, probe) in zip(own[1:], script.lines[1:], strict=True):
+        asked = {persona.traits.index(probe.trait)} if probe else set()
+        assert set(row["expressed"]) == {0, 2} - asked
+        assert set(row["contradicted"]) == asked
+    unknown = marked_dialogue(dialogue, 5, 4 if make_script(persona, 5, 4) != script else 5)
+    assert {tuple(row["expressed"]) for row in unknown if row["text"] == replies[1]} == {(0, 2)}
+
+
+def test_learning_curves_and_the_price_of_consistency_are_drawn(paths: ReportPaths) -> None:
+    page = text_of(paths.html.read_text(encoding="utf-8"))
+    assert "train loss from 2.5 to 1.5; held out loss from 2.75 to 1.88" in page
+    assert "loss from 0.7 to 0.7" in page
+    assert "score from -0.25 to 0.75; judge from 0.5 to 0.625" in page
+    assert "untouched from 33% to 23%; after SFT from 62% to 52%; after PPO from 87% to 77%; bands" in page
+    assert "untouched 33% for 0.0 s" in page
+    assert "after SFT 62% for 2 min 05 s" in page
+
+
+def test_dpo_trainings_of_the_run_have_their_curve_and_their_facts(run_dir: Path) -> None:
+    rows = [{"stage": "dpo", "of": "dpo"}, {"stage": "methods/dpo-0", "of": "dpo"}, {"stage": "../x", "of": "dpo"}]
+    (run_dir / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name in ("dpo", "methods/dpo-0", "../x"):
+        (run_dir / name).mkdir(parents=True)
+        (run_dir / name / "summary.json").write_text(json.dumps({"steps": 41}), encoding="utf-8")
+    (run_dir / "dpo/metrics.csv").write_text("step,name,value\n1,loss,0.75\n2,loss,0.25\n", encoding="utf-8")
+    report = collect_report(run_dir)
+    assert report["dpo"] == {"dpo": {"steps": 41}}
+    page = text_of(build_report(run_dir).html.read_text(encoding="utf-8"))
+    assert "DPO: dpo" in page
+    assert "loss from 0.75 to 0.25" in page
+
+
+def test_the_page_names_on_a_phone_what_each_cell_is(paths: ReportPaths) -> None:
+    page = paths.html.read_text(encoding="utf-8")
+    assert '<td data-label="target"><span>≥ 85.0 %</span></td>' in page
+    assert '<td data-label="result"><span class="pill met">met</span></td>' in page
+    assert '87.0 % <span class="ci">(79.0–93.0)</span>' in page
+
+
+def test_a_finished_report_goes_to_the_trackers_with_figures_dialogues_and_files(
+    paths: ReportPaths, tmp_path: Path
+) -> None:
+    tracker = open_tracker(tmp_path, TrackingConfig(backends=["csv"]), run="tiny", stage="report")
+    handed: dict[str, tuple[str, list[str]]] = {}
+    tracker.files = lambda name, kind, files: handed.update({name: (kind, [file.name for file in files])})  # type: ignore[method-assign]
+    track_report(tracker, paths.json.parent.parent, paths)
+    tracker.close()
+    curves = read_curves(tmp_path / "metrics.csv")
+    assert curves["ppo/probe_consistency"] == [(0.0, 0.87)]
+    assert (curves["goals/met"], curves["goals/missed"]) == ([(0.0, 6.0)], [(0.0, 2.0)])
+    rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[0]["line"] == "Do you have pets?"
+    assert (rows[0]["untouched"], rows[0]["untouched: verdict"]) == ("I love cats.", "contradicting")
+    assert rows[0]["after PPO"] == "My dogs are great."
+    drawn = sorted(file.name for file in (tmp_path / "figures").iterdir())
+    assert len(drawn) == 7
+    assert "consistency-per-turn.png" in drawn
+    assert all((tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in drawn)
+    assert handed == {"tiny-report": ("report", ["report.html", "report.md", "report.json"])}
 
 
 def test_published_figures_carry_their_source_and_the_run_is_not_measured_on_their_data(paths: ReportPaths) -> None:
@@ -163,7 +241,7 @@ def test_the_page_needs_nothing_from_elsewhere(paths: ReportPaths) -> None:
     assert not re.search(r'(?:src|href|action)\s*=\s*["\'](?!#)', html)
     assert not re.search(r"@import|url\((?!#)", html)
     assert not re.search(r"<(?:link|script|iframe|img|object|embed)\b", html)
-    assert html.count("<svg") == 5
+    assert html.count("<svg") == 7
 
 
 def test_ids_in_the_page_are_unique_and_every_reference_finds_one(paths: ReportPaths) -> None:
@@ -188,7 +266,7 @@ def test_an_empty_run_says_for_every_part_why_it_was_not_measured(run_dir: Path)
     page = text_of(paths.html.read_text(encoding="utf-8"))
     assert "not measured: the stage evaluate has left no evaluate/ppo.json" in page
     assert "not measured: the run has no ledger costs.jsonl" in page
-    assert "0 of 8 goals met" in page
+    assert "Goals met 0 of 8 8 not measured" in page
     assert "not measured: the stage compare has left no compare/comparison.json" in " ".join(
         re.sub(r"[│┃]", " ", summary_of(report)).split()
     )

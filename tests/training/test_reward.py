@@ -309,3 +309,10 @@ def test_every_target_is_a_check_and_a_figure_on_the_target_meets_it() -> None:
         "persona sensitivity 67 % (target ≥ 85 %, n = 40)",
     ]
     assert len(checks(figures_of(0.0, 0.0, 0.0, 0.0), RewardTargets(accuracy=0))) == 4
+
+
+@pytest.mark.parametrize(("votes", "held"), [(3, False), (30, True)])
+def test_votes_are_held_to_a_target_only_where_there_are_enough_of_them(votes: int, held: bool) -> None:
+    figures = figures_of(0.9, 0.9, 0.0, 0.9)
+    figures["accuracy"]["vote"] = {"value": 0.3, "low": 0.1, "high": 0.6, "n": votes}
+    assert any(not check.met for check in checks(figures, RewardTargets())) == held

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import time
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -119,10 +121,30 @@ def test_wandb_stays_offline_silent_and_inside_the_stage(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_backend_that_fails_in_the_middle_is_told_once_and_the_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(SilentTracker):
+        def log(self, metrics: Mapping[str, float], step: int) -> None:
+            raise OSError("no space\nleft at https://me:secret@host")
+
+    monkeypatch.setattr(tracking, "find_spec", lambda name: find_spec("csv"))
+    monkeypatch.setattr(tracking, "_make", lambda backend, tracked: Failing())
+    tracker = open_tracker(tmp_path, TrackingConfig(backends=["tensorboard"]), run="demo", stage="sft")
+    tracker.log({"loss": 1.0}, 1)
+    tracker.log({"loss": 0.5}, 2)
+    tracker.close()
+    assert _rows(tmp_path) == [(1, "loss", 1.0), (2, "loss", 0.5)]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tracking: tensorboard failed (no space left at https://(hidden)@host); its curves end here")
+
+
 def test_the_silent_tracker_takes_everything_and_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tracker = SilentTracker()
     tracker.log({"loss": 1.0}, 1)
     tracker.samples("replies", [{"reply": "Hi."}], 1)
+    tracker.figures({"curve": b"png"}, 1)
+    tracker.files("report", "report", [tmp_path])
     tracker.close()
     assert list(tmp_path.iterdir()) == []

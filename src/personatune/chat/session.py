@@ -19,7 +19,7 @@ from personatune.errors import UserError
 from personatune.judging.keywords import contradicted_traits, expressed_traits
 from personatune.plain_text import plain_text
 
-__all__ = ["ChatSession", "Stream", "Why", "parse_persona", "plain_text", "read_persona"]
+__all__ = ["ChatSession", "Exchange", "Stream", "Why", "parse_persona", "plain_text", "read_persona"]
 
 Stream = Callable[[Context], Iterator[str]]
 """Answers a context with the pieces of one reply, in order."""
@@ -63,6 +63,23 @@ def read_persona(text: str, user: str = DEFAULT_USER) -> Persona | CardCharacter
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """What the person said and what was replied.
+
+    Attributes:
+        context: all that the reply was given, the person's words last: the persona with what a card's lorebook added,
+            example dialogues, and the turns before.
+    """
+
+    context: Context
+    reply: str
+
+    @property
+    def said(self) -> str:
+        return self.context.history[-1].text
+
+
+@dataclass(frozen=True, slots=True)
 class Why:
     """What a reply has to do with the persona, by keywords.
 
@@ -90,7 +107,7 @@ class ChatSession:
 
     def __init__(self, persona: Persona | CardCharacter, stream: Stream) -> None:
         self._stream = stream
-        self._history: tuple[Turn, ...] = ()
+        self._exchanges: tuple[Exchange, ...] = ()
         self._greeting = 0
         self.change_persona(persona)
 
@@ -106,7 +123,14 @@ class ChatSession:
     @property
     def history(self) -> tuple[Turn, ...]:
         """The turns so far, "partner" (the person) and "self" (the persona) in alternation; a greeting is the first."""
-        return self._history
+        opening = (Turn("self", self.greeting),) if self.greeting is not None else ()
+        said = (turn for one in self._exchanges for turn in (one.context.history[-1], Turn("self", one.reply)))
+        return (*opening, *said)
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """What was said and replied so far, in order; a greeting is no part of it."""
+        return self._exchanges
 
     @property
     def greeting(self) -> str | None:
@@ -124,25 +148,47 @@ class ChatSession:
         Raises:
             UserError: ``text`` is blank.
         """
-        said = plain_text(text).strip()
-        if not said:
-            raise UserError("nothing said: type some words, or /help")
-        turn = Turn("partner", said)
-        told = self._with_lore((*self._history, turn))
+        context = self.context(text)
         pieces: list[str] = []
         try:
-            for piece in self._stream(Context(told, (*self._before(), *self._history, turn))):
+            for piece in self._stream(context):
                 pieces.append(piece)
                 yield piece
         finally:
             if reply := "".join(pieces).strip():
-                self._history = (*self._history, turn, Turn("self", reply))
-                self._told = told
+                self.record(context, reply)
+
+    def context(self, text: str) -> Context:
+        """Return what a reply to ``text`` would be given now.
+
+        Raises:
+            UserError: ``text`` is blank.
+        """
+        said = plain_text(text).strip()
+        if not said:
+            raise UserError("nothing said: type some words, or /help")
+        turns = (*self.history, Turn("partner", said))
+        return Context(self._with_lore(turns), (*self._before(), *turns))
+
+    def record(self, context: Context, reply: str) -> None:
+        """Go on from a reply that was made to `context`, wherever it was made."""
+        self._exchanges = (*self._exchanges, Exchange(context, reply))
+
+    def rewind(self, exchange: int = -1) -> str:
+        """Take back an exchange, counted from 0 or from the end, with all that came after; return what was said in it.
+
+        Raises:
+            UserError: there is no such exchange.
+        """
+        if not -len(self._exchanges) <= exchange < len(self._exchanges):
+            raise UserError("nothing to take back: no reply there yet")
+        said = self._exchanges[exchange].said
+        self._exchanges = self._exchanges[:exchange]
+        return said
 
     def reset(self) -> None:
         """Forget the conversation; the persona stays, and a character greets again."""
-        self._history = (Turn("self", self.greeting),) if self.greeting is not None else ()
-        self._told = self._persona
+        self._exchanges = ()
 
     def change_persona(self, persona: Persona | CardCharacter) -> None:
         """Take another persona and begin anew: what was said before was said by someone else."""
@@ -170,9 +216,10 @@ class ChatSession:
         Raises:
             UserError: there is no reply yet.
         """
-        if not self._history:
+        if not self.history:
             raise UserError("no reply yet: say something first")
-        reply, told = self._history[-1].text, self._told
+        reply = self.history[-1].text
+        told = self._exchanges[-1].context.persona if self._exchanges else self._persona
         return Why(
             reply,
             tuple(told.traits[index] for index in expressed_traits(reply, told)),

@@ -14,6 +14,7 @@ from personatune.cli import (
     chat,
     compare_methods,
     data,
+    demo,
     doctor,
     engagement,
     estimate,
@@ -23,6 +24,7 @@ from personatune.cli import (
     preferences,
     probes,
     rank,
+    runs,
     serve,
     stages,
 )
@@ -35,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages, compare_methods, estimate, evaluate, chat, serve, export, rank, doctor):
+for commands in (stages, compare_methods, estimate, evaluate, chat, demo, serve, export, rank, runs, doctor):
     app.add_typer(commands.app)
 app.add_typer(cards.app, name="cards")
 app.add_typer(data.app, name="data")

@@ -39,7 +39,7 @@ def compare_methods(
     from personatune.pipeline.run import Run
 
     opened = Run.open(runs, name)
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.methods import FOLDER, METHODS
     from personatune.pipeline.methods import compare_methods as compare
     from personatune.report.evaluation_page import wide_console

@@ -41,6 +41,9 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the evaluation; by default under --runs.")] = None,
     base: Annotated[str | None, typer.Option(help="The base of an adapter folder, or what 'base' means.")] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option(help="A folder: write each model's probe dialogues there, with the judges' marks.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of probe wording, sampled replies and intervals.")] = 0,
     settings: Settings = None,
     runs: Runs = RUNS,
@@ -66,7 +69,7 @@ def evaluate(
     out = out or runs / "evaluation"
     if redo:
         _forget(out)
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.evaluation import evaluate_contenders, run_pool
     from personatune.pipeline.judging import find_judges
     from personatune.report.evaluation_page import print_evaluation, wide_console, write_evaluation
@@ -84,6 +87,7 @@ def evaluate(
             runs=runs,
             base=base,
             seed=seed,
+            transcripts=transcripts,
             progress=RichProgress(),
         )
     except KeyboardInterrupt:

@@ -41,7 +41,7 @@ def train(
     """Train the critic on entailment and persona pairs. Resumes where it stopped."""
     from rich.console import Console
 
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.critic import gather, train_critic
     from personatune.terminal_progress import RichProgress
     from personatune.training.critic import CriticSettings
@@ -79,7 +79,7 @@ def pairs(
     from personatune.storage import write_json, write_jsonl
 
     read = read_pairs(file)
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.evaluation.judge_accuracy import judge_accuracy
     from personatune.judging.critic import load_judge
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
@@ -17,6 +17,9 @@ Preset = Annotated[str, typer.Option(help="quick, standard or kaggle-2xt4, or a 
 Data = Annotated[str | None, typer.Option(help="A source's name (chitchat), a file, a folder, or a hub id.")]
 Model = Annotated[str | None, typer.Option(help="The base model: embedded, a folder, or a hub id.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting, as in sft.learning_rate=2e-4.")]
+Online = Annotated[
+    bool, typer.Option("--online", help="Send the figures to Weights & Biases while training (after wandb login).")
+]
 Name = Annotated[str, typer.Option(help="The run's name: its folder under --runs.")]
 RunName = Annotated[str, typer.Option("--run", help="The run's name.")]
 Runs = Annotated[Path, typer.Option(help="Where runs are kept.")]
@@ -31,24 +34,46 @@ DespiteReward = Annotated[
 RUNS = Path("runs")
 
 
-def set_up_libraries() -> None:
-    """Prepare the libraries before they are loaded; silence their bars and notices: a stage shows one bar, its own."""
+QUIET = 25.0
+"""Percent of all cores that others may use while this process still counts as alone."""
+
+
+def set_up_libraries(*, long_work: bool = False) -> None:
+    """Prepare the libraries before they are loaded; silence their bars and notices: a stage shows one bar, its own.
+
+    Args:
+        long_work: it computes until it ends and waits for nobody: its threads may spin while they wait for each other.
+    """
     import os
     import warnings
 
     from personatune.allocator import keep_freed_memory
 
     keep_freed_memory()
-    # Threads that wait in sleep instead of spinning: as fast on a quiet machine, three times faster beside other work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_WAIT_POLICY", wait_policy(long_work))
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|torch")
+    warnings.filterwarnings("ignore", message="IProgress not found")  # in a notebook; no bar of tqdm is shown anyway
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def wait_policy(long_work: bool) -> Literal["ACTIVE", "PASSIVE"]:
+    """Say how threads wait for each other: spinning (ACTIVE) or asleep.
+
+    A training step on two quiet cores took 5.4 s spinning and 7.5 s asleep; beside one busy process 12.4 and 8.3 s
+    (docs/experiments.md). So threads spin where the machine is quiet as the work begins, and where nothing else waits
+    on this one: a chat that waits for its user must not hold the cores.
+    """
+    if not long_work or launched_processes() > 1:
+        return "PASSIVE"
+    import psutil
+
+    return "ACTIVE" if psutil.cpu_percent(interval=0.2) < QUIET else "PASSIVE"
 
 
 @contextmanager

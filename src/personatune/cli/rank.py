@@ -38,7 +38,7 @@ def rank(
     from personatune.data.ranking_files import read_ranking_file
 
     read = [read_ranking_file(file) for file in files]
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.contenders import load_contender
     from personatune.pipeline.ranking import forget_scores, rank_files
     from personatune.storage import write_json

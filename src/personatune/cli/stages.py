@@ -14,6 +14,7 @@ from personatune.cli.options import (
     DespiteReward,
     Model,
     Name,
+    Online,
     Preset,
     Redo,
     RunName,
@@ -23,6 +24,7 @@ from personatune.cli.options import (
     set_up_libraries,
     told_interrupts,
 )
+from personatune.errors import UserError
 
 if TYPE_CHECKING:
     from personatune.config import Config
@@ -39,13 +41,14 @@ def run(
     model: Model = None,
     settings: Settings = None,
     runs: Runs = RUNS,
+    online: Online = False,
     despite_memory: DespiteMemory = False,
     despite_reward: DespiteReward = False,
 ) -> None:
     """Run every stage: prepare, train, align, judge, compare, report. Resumes where it stopped."""
     from personatune.pipeline.run import STAGES
 
-    ran = _conduct(_begin(preset, name, data, model, settings, runs), STAGES, despite_memory, despite_reward)
+    ran = _conduct(_begin(preset, name, data, model, settings, runs, online), STAGES, despite_memory, despite_reward)
     _summary(runs, name, already_done=not ran)
 
 
@@ -57,9 +60,10 @@ def prepare(
     model: Model = None,
     settings: Settings = None,
     runs: Runs = RUNS,
+    online: Online = False,
 ) -> None:
     """Begin a run: load, clean and split the dialogues, and find the base model."""
-    _conduct(_begin(preset, name, data, model, settings, runs), ["prepare"])
+    _conduct(_begin(preset, name, data, model, settings, runs, online), ["prepare"])
 
 
 @app.command()
@@ -114,7 +118,7 @@ def dpo(
         return opened, Variant("dpo", check_name(save_as), config, pairs, held_out, seconds)
 
     opened, wanted = by_main_process(variant)
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.conduct import run_variant
     from personatune.terminal_progress import RichProgress
 
@@ -144,16 +148,51 @@ def compare(
 
 
 @app.command()
-def report(name: RunName = "demo", runs: Runs = RUNS) -> None:
-    """Write the report of a run from what its stages left, and print its summary."""
+def report(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="With --compare: two runs or more, or their folders.")
+    ] = None,
+    name: RunName = "demo",
+    compare: Annotated[bool, typer.Option("--compare", help="Set runs side by side, against the first one.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="With --compare: the folder to write; by default one beside the first run.")
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Write the report of a run from what its stages left, and print its summary; or compare runs."""
+    if compare:
+        _compare_runs(names or [], runs, out)
+        return
+    if names or out:
+        extra = " ".join(names or [f"--out {out}"])
+        raise UserError(f"report {extra}: expected --run NAME, or --compare with two runs or more")
     run_stage("report", name, runs, redo=True)
     _summary(runs, name, already_done=False)
 
 
-def _begin(preset: str, name: str, data: str | None, model: str | None, settings: list[str] | None, runs: Path) -> Run:
+def _compare_runs(names: list[str], runs: Path, out: Path | None) -> None:
+    from personatune.pipeline.run import Run
+    from personatune.report.evaluation_page import wide_console
+    from personatune.report.side_by_side_page import compare_runs, print_comparison
+
+    folders = [Path(name) if "/" in name else Run.open(runs, name).directory for name in names]
+    comparison, paths = compare_runs(folders, out)
+    print_comparison(wide_console(), comparison, paths)
+
+
+def _begin(
+    preset: str,
+    name: str,
+    data: str | None,
+    model: str | None,
+    settings: list[str] | None,
+    runs: Path,
+    online: bool,
+) -> Run:
     from personatune.pipeline.run import Run
 
-    return by_main_process(lambda: Run.open(runs, name, _config(preset, data, model, settings)))
+    wanted = [*(settings or []), *(["tracking.online=true"] if online else [])]
+    return by_main_process(lambda: Run.open(runs, name, _config(preset, data, model, wanted)))
 
 
 def _config(preset: str, data: str | None, model: str | None, settings: list[str] | None) -> Config:
@@ -184,7 +223,7 @@ def run_stage(
 
 
 def _conduct(opened: Run, stages: Any, despite_memory: bool = False, despite_reward: bool = False) -> list[str]:
-    set_up_libraries()
+    set_up_libraries(long_work=True)
     from personatune.pipeline.conduct import run_stages
     from personatune.terminal_progress import RichProgress
 

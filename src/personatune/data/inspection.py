@@ -10,7 +10,7 @@ from typing import Any
 from personatune.data.grounding import persona_turns
 from personatune.dialogue import Dialogue, Perspective, Turn
 from personatune.storage import replacing
-from personatune.words import words
+from personatune.words import is_content_word, stem, words
 
 
 def describe(data: Iterable[Dialogue | Perspective]) -> dict[str, Any]:
@@ -60,6 +60,35 @@ def describe(data: Iterable[Dialogue | Perspective]) -> dict[str, Any]:
         "turn_counts": _histogram(turn_counts),
         "turn_lengths": _histogram(turn_lengths),
     }
+
+
+def grounding_by_reply(views: Iterable[Perspective]) -> dict[int, tuple[int, int]]:
+    """Return for the first, second, … own turn of a dialogue: how many draw on the persona, and how many there are."""
+    drawing: Counter[int] = Counter()
+    turns: Counter[int] = Counter()
+    for view in views:
+        marks = (mark for turn, mark in zip(view.turns, persona_turns(view), strict=True) if turn.speaker == "self")
+        for number, mark in enumerate(marks, start=1):
+            turns[number] += 1
+            drawing[number] += mark
+    return {number: (drawing[number], turns[number]) for number in sorted(turns)}
+
+
+def trait_words(views: Iterable[Perspective], count: int = 20) -> list[tuple[str, int]]:
+    """Return the content words that most different personas have, with their number, most frequent first.
+
+    Forms of one word (dog, dogs) count together, under the most frequent of them.
+    """
+    personas = {frozenset(view.persona.traits) for view in views}
+    holders: Counter[str] = Counter()
+    forms: dict[str, Counter[str]] = {}
+    for persona in personas:
+        found = {word for trait in persona for word in words(trait) if is_content_word(word)}
+        holders.update({stem(word) for word in found})
+        for word in found:
+            forms.setdefault(stem(word), Counter())[word] += 1
+    ranked = sorted(holders, key=lambda root: (-holders[root], root))[:count]
+    return [(min(forms[root], key=lambda word: (-forms[root][word], word)), holders[root]) for root in ranked]
 
 
 def plot(statistics: Mapping[str, Any], directory: Path) -> list[Path]:

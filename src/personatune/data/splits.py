@@ -84,7 +84,7 @@ def _assign(free: list[int], keys: Sequence[frozenset[str]], shares: dict[str, f
     place = dict.fromkeys(free, "train")
     filled = dict.fromkeys(_HELD_OUT, 0)
     components = sorted(
-        _components(free, keys), key=lambda part: _order(min(min(keys[i], default="") for i in part), seed)
+        sentence_components(free, keys), key=lambda part: _order(min(min(keys[i], default="") for i in part), seed)
     )
     trained = len(free)
     for component in components:
@@ -126,7 +126,7 @@ def _hold_out_single(name: str, count: int, place: dict[int, str], keys: Sequenc
             place.update(dict.fromkeys(members, name if inside else f"dropped: shares a persona sentence with {name}"))
 
 
-def _components(indices: Iterable[int], keys: Sequence[frozenset[str]]) -> list[list[int]]:
+def sentence_components(indices: Iterable[int], keys: Sequence[frozenset[str]]) -> list[list[int]]:
     """Group perspectives that are linked by shared sentences."""
     parent: dict[str, str] = {}
 

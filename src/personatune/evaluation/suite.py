@@ -126,8 +126,11 @@ def evaluate_model(
     steps = sum(len(script.lines) for script in tests.scripts) + len(tests.replies) + len(tests.dialogues)
     with progress.task(f"Judging {name}", steps) as task:
         dialogues = hold_dialogues(tests.scripts, bot.in_dialogues(), task.advance)
+        verdicts = [verdict for dialogue in dialogues for verdict in dialogue.verdicts if verdict]
+        consistent = verdicts.count("consistent") / len(verdicts)
+        task.advance(0, consistent=consistent)
         hypotheses = bot([context for context, _ in tests.replies])
-        task.advance(len(tests.replies))
+        task.advance(len(tests.replies), consistent=consistent)
         losses = dialogue_nll(model, prompts, tests.dialogues)
         task.advance(len(tests.dialogues))
     if meter:

@@ -13,13 +13,15 @@ from personatune.config import EvaluationConfig
 from personatune.dialogue import Context, RankingTask, Respond
 from personatune.evaluation.drift_figures import drift_figures
 from personatune.evaluation.engagement import EngagementEvaluator
+from personatune.evaluation.judged import JudgedDialogue, JudgedEvaluator
 from personatune.evaluation.multiple_choice import without_persona
 from personatune.evaluation.probe_figures import probe_figures
 from personatune.evaluation.qa_figures import QA, qa_figures
 from personatune.evaluation.reply_figures import PERPLEXITIES, add_perplexity, add_ranking, add_reply_figures
 from personatune.evaluation.results import Figures, Result
 from personatune.evaluation.self_chat import FIRST, SECOND, SelfChat, hold_self_chats
-from personatune.judging.probes import hold_dialogues, judge_dialogue
+from personatune.evaluation.transcripts import of_probe_dialogue
+from personatune.judging.probes import ProbeDialogue, hold_dialogues, judge_dialogue
 from personatune.pipeline.benchmark_sets import BenchmarkSet
 from personatune.pipeline.contenders import Contender
 from personatune.pipeline.judging import Judges
@@ -76,6 +78,18 @@ class BenchmarkRunner:
     def replies(self, contender: Contender, benchmark: BenchmarkSet) -> list[list[str]]:
         """Return the replies of probe dialogues, dialogue by dialogue; they are kept for `run`."""
         return self._probe_replies(contender, benchmark)
+
+    def judged_dialogues(
+        self, contender: Contender, benchmark: BenchmarkSet
+    ) -> tuple[list[ProbeDialogue], list[JudgedDialogue] | None]:
+        """Return probe dialogues as they were held, and the entailment judge's verdicts on them (None: no judge)."""
+        held = self._probe_replies(contender, benchmark)
+        dialogues = [judge_dialogue(*pair) for pair in zip(benchmark.scripts, held, strict=True)]
+        judge: JudgedEvaluator | None = self._judging(contender, benchmark)["judge"]
+        named = [of_probe_dialogue(*pair) for pair in zip(dialogues, benchmark.items, strict=True)]
+        judged = judge.judge_dialogues(named) if judge is not None else None
+        self._judge_answers(contender, benchmark).unlink(missing_ok=True)
+        return dialogues, judged
 
     def _figures(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
         if benchmark.scripts:

@@ -59,7 +59,7 @@ def compare_fine_tuning(
             "samples": 0,
         }
     )
-    base = load_base(config)
+    base = load_base(config, quantized=False)
     trainer = SFTTrainer(
         base,
         load_prompts(config),
@@ -119,7 +119,7 @@ def _try_rates(
             update={"learning_rate": rate, "max_steps": config.compare.choice_steps, "evaluations": 1, "samples": 0}
         )
         trainer = SFTTrainer(
-            load_base(config),
+            load_base(config, quantized=False),
             load_prompts(config),
             data.train,
             data.validation,

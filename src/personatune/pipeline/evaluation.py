@@ -14,6 +14,7 @@ from typing import Any
 
 from personatune.config import EvaluationConfig
 from personatune.dialogue import Context
+from personatune.errors import UserError
 from personatune.evaluation.benchmarks import Benchmark, BenchmarkEvaluator
 from personatune.evaluation.floors import CEILING, FLOORS
 from personatune.evaluation.overall import read_overall
@@ -25,6 +26,7 @@ from personatune.pipeline.benchmark_sets import BenchmarkSet
 from personatune.pipeline.contenders import Contender, load_contender
 from personatune.pipeline.judging import Judges
 from personatune.pipeline.kept_work import key_of
+from personatune.pipeline.transcript_files import write_transcripts
 from personatune.progress import Progress, SilentProgress
 
 COMPARED = {
@@ -86,6 +88,7 @@ def evaluate_contenders(
     runs: Path = Path("runs"),
     base: str | None = None,
     seed: int = 0,
+    transcripts: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure everyone on everything and return what ``evaluation.json`` holds.
@@ -93,9 +96,14 @@ def evaluate_contenders(
     Finished results and unfinished work lie in ``out/parts``; the same call goes on there. One model is in memory at
     a time; whoever needs none comes first, so that a mistake in a file shows early.
 
+    Args:
+        transcripts: folder for the probe dialogues of everyone in ``references`` (`transcript_files`).
+
     Raises:
-        UserError: a contender that can't be found, or replies that don't fit a benchmark.
+        UserError: a contender that can't be found, or replies that don't fit a benchmark; transcripts without probes.
     """
+    if transcripts is not None and not any(benchmark.scripts for benchmark in benchmarks):
+        raise UserError("--transcripts writes probe dialogues; add probes to --on")
     progress = progress or SilentProgress()
     runner = BenchmarkRunner(out / "parts", settings, judges, seed, progress)
     names = [*dict.fromkeys(references), *(name for name in (*FLOORS, CEILING) if name not in references)]
@@ -108,6 +116,8 @@ def evaluate_contenders(
         contender = loading[name]()
         for benchmark in benchmarks:
             results[name, benchmark.name] = runner.run(contender, benchmark)
+            if transcripts is not None and benchmark.scripts and name in references and contender.respond is not None:
+                write_transcripts(runner, contender, benchmark, transcripts)
         del contender
         gc.collect()
     return {

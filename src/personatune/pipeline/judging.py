@@ -58,13 +58,16 @@ class Judges:
         }
 
 
-def find_judges(reference: str = _SHIPPED, encoder: str = "embedded") -> Judges:
+def find_judges(reference: str = _SHIPPED, encoder: str | None = "embedded") -> Judges:
     """Load judge and encoder. The shipped judge may be missing, a judge that was named may not.
+
+    Args:
+        encoder: None where none is needed.
 
     Raises:
         UserError: a judge other than the shipped one can't be loaded.
     """
-    found, why_no_encoder = _encoder(encoder)
+    found, why_no_encoder = _encoder(encoder) if encoder is not None else (None, "not asked for")
     parts: dict[str, Any] = {"encoder": found, "why_no_encoder": why_no_encoder}
     if reference == NO_JUDGE:
         return Judges(**parts)

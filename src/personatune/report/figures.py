@@ -116,6 +116,13 @@ def memory_text(size: float) -> str:
     return f"{size / GIB:.2f} GiB"
 
 
+def size_text(size: float) -> str:
+    """Print bytes of files as "840 kB", "12.3 MB" or "1.20 GB" (powers of ten, as file managers count)."""
+    if size < 1e6:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
+
+
 def money_text(money: float | None, currency: str | None) -> str:
     """Print money with its currency; an unpriced stage stays unpriced."""
     return "unpriced" if money is None else f"{money:.4f} {currency or ''}".strip()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from personatune.plain_text import markdown_text
 from personatune.report import sections
 from personatune.report.figures import MODELS
+
+plain = markdown_text
 
 SHOWN_SAMPLES = 3
 MARKS = {"consistent": "✓", "contradicting": "✗", "neutral": "·", None: ""}
@@ -55,23 +58,22 @@ def samples_parts(report: Mapping[str, Any]) -> list[str]:
     shown = samples[:SHOWN_SAMPLES]
     parts = [
         "## Sample dialogues",
-        f"The first {len(shown)} of {len(samples)} held-out personas; ✓ consistent, ✗ contradicting, · neutral.",
+        f"The first {len(shown)} of {len(samples)} held-out personas; ✓ consistent, ✗ contradicting, · neutral; "
+        "in brackets the persona sentences that a reply expresses (+) or contradicts (-).",
     ]
     for sample in shown:
-        parts.append(f"**Persona:** {plain(' | '.join(sample['persona']))}")
+        parts.append("\n".join(f"{place}. {plain(trait)}" for place, trait in enumerate(sample["persona"], start=1)))
         for model, turns in sample["models"].items():
             lines = [
                 f"> {'bot' if turn['speaker'] == 'self' else 'partner'}: {plain(turn['text'])} "
-                f"{MARKS.get(turn['verdict'], '')}".rstrip()
+                f"{MARKS.get(turn['verdict'], '')} {_sentences(turn)}".rstrip()
                 for turn in turns
             ]
             parts.append(f"*{MODELS[model]}*\n\n" + "  \n".join(lines))
     return parts
 
 
-def plain(text: str) -> str:
-    """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for character in "\\`*_[]|":
-        text = text.replace(character, f"\\{character}")
-    return text
+def _sentences(turn: Mapping[str, Any]) -> str:
+    """Return the numbers of the persona sentences that a reply expresses or contradicts: "(+1, -3)"."""
+    numbers = [f"+{place + 1}" for place in turn["expressed"]] + [f"-{place + 1}" for place in turn["contradicted"]]
+    return f"({', '.join(numbers)})" if numbers else ""

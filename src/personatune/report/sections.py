@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from personatune.report.figures import (
+    METRICS,
     MODELS,
     duration_text,
     figure_text,
@@ -51,10 +52,13 @@ def goals_table(report: Mapping[str, Any]) -> Table:
     return Table("Goals", ("goal", "target", "measured", "n", "result"), rows)
 
 
-def models_table(report: Mapping[str, Any]) -> Table:
+def models_table(report: Mapping[str, Any], part: Literal["all", "main", "more"] = "all") -> Table:
+    """The figures of the models: those with a place of their own in `METRICS`, the others, or all."""
     models, missing = report["models"], report["missing"]
     rows = []
     for metric in metrics_of(models):
+        if part != "all" and (metric in METRICS) != (part == "main"):
+            continue
         figures = [models.get(model, {}).get(metric.name) for model in MODELS]
         counts = dict.fromkeys(str(figure["n"]) for figure in figures if figure and figure.get("n") is not None)
         arrow = {"up": " ↑", "down": " ↓", "": ""}[metric.better]
@@ -71,7 +75,7 @@ def models_table(report: Mapping[str, Any]) -> Table:
         ("measure", *MODELS.values(), "n"),
         rows,
         missing="; ".join(absent) if not rows else None,
-        note=" ".join([note, *absent]),
+        note=None if part == "more" else " ".join([note, *absent]),
     )
 
 
@@ -193,6 +197,7 @@ def facts(report: Mapping[str, Any]) -> list[Facts]:
     parts = (
         ("Supervised fine-tuning", report["sft"], missing.get("sft")),
         ("PPO", report["ppo"], missing.get("ppo")),
+        *((f"DPO: {name}", summary, None) for name, summary in report.get("dpo", {}).items()),
         ("Data", report["data"], missing.get("data")),
         ("Decoding", report["decoding"] or None, "no evaluation was found"),
         ("Settings", report["settings"], None),

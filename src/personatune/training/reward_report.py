@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from personatune.config import RewardTargets
-from personatune.dialogue import Context, PreferencePair
+from personatune.dialogue import VOTE, Context, PreferencePair
 from personatune.errors import UserError
 from personatune.intervals import Array, Estimate, bootstrap
+
+FEWEST_VOTES = 30
+"""Held-out votes that a target is set on: people vote as much as they like, and three of them decide by luck."""
 
 
 def swap_personas(contexts: Sequence[Context]) -> list[Context]:
@@ -124,10 +127,13 @@ class Check:
 def checks(figures: Mapping[str, Any], targets: RewardTargets) -> list[Check]:
     """Hold what `report` returned against the targets: accuracy of all pairs and of each kind, length, persona.
 
-    The value decides, not its interval: small sets of pairs decide by luck, so their ``n`` is told.
+    The value decides, not its interval: small sets of pairs decide by luck, so their ``n`` is told. Fewer than
+    `FEWEST_VOTES` votes are no kind of their own here; they count among all pairs.
     """
     found = []
     for kind, share in figures["accuracy"].items():
+        if kind == VOTE and share["n"] < FEWEST_VOTES:
+            continue
         name, target = (
             ("accuracy", targets.accuracy) if kind == "all" else (f"accuracy of {kind}", targets.kind_accuracy)
         )

@@ -166,6 +166,8 @@ class SFTTrainer:
             if not result.curve:
                 self._evaluate(result, now, tracker, task)
                 self._save(result, now, best=True)  # training may only harm
+            elif not step:  # resumed before the first step: the curve on disk begins anew
+                tracker.log({"held_out_loss": result.curve[0].loss}, 0)
             while step < self.total_steps and not self._finished(result):
                 started = time.perf_counter()
                 batch = self._batch(step)

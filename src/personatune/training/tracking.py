@@ -1,31 +1,42 @@
-"""One small interface for the curves of a run: CSV always, W&B (offline by default) and TensorBoard where installed."""
+"""One small interface for the curves of a run: CSV always; W&B (offline by default), TensorBoard, trackio where wanted.
+
+What each backend writes and where: docs/tracking.md.
+"""
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
+import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from personatune.config import TrackingConfig
 from personatune.errors import UserError
-from personatune.storage import replacing, write_text
+from personatune.plain_text import hide_secrets, without_secrets
+from personatune.storage import write_json
 
-_COLUMNS = ["step", "name", "value"]
+_IDENTITY = "tracking.json"
 
 
 class Tracker(Protocol):
-    """Where a stage writes its figures and sample replies."""
+    """Where a stage writes its figures, sample replies, drawings and finished files."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write the figures of one step."""
 
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        """Write example texts, one mapping of column to text for each."""
+        """Write example texts as a table, one mapping of column to text for each row."""
+
+    def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
+        """Write drawings, name to PNG."""
+
+    def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
+        """Keep finished files together as one artefact of a kind ("report", "model")."""
 
     def close(self) -> None:
         """Finish; nothing is written afterwards."""
@@ -40,152 +51,130 @@ class SilentTracker:
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
         pass
 
+    def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
+        pass
+
+    def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
 
-class CsvTracker:
-    """``metrics.csv`` in long form (step, name, value), so that a new figure never breaks it, and ``samples.jsonl``.
+@dataclass(frozen=True)
+class TrackedStage:
+    """What a tracker is told about its stage.
 
-    Rows are flushed as they come. Reopened for a resume, rows after ``resume_step`` are cut off: the resumed run
-    writes them again, and each step stands there once.
+    Attributes:
+        directory: the stage's own folder (``runs/<name>/<stage>``).
+        run: the personatune run's name.
+        known: the word under which W&B and trackio know the stage, the same when it is resumed.
+        resume_step: the last step of the checkpoint that is resumed; 0 begins anew.
+        config: settings by dotted names, without secrets.
     """
 
-    def __init__(self, directory: Path, resume_step: int = 0) -> None:
-        self._metrics = directory / "metrics.csv"
-        self._samples = directory / "samples.jsonl"
-        _cut_metrics(self._metrics, resume_step)
-        _cut_samples(self._samples, resume_step)
-        self._stream = self._metrics.open("a", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._stream)
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            self._writer.writerow([step, name, repr(float(value))])
-        self._stream.flush()
-
-    def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        with self._samples.open("a", encoding="utf-8") as stream:
-            for row in rows:
-                stream.write(json.dumps({"step": step, "name": name, **row}, ensure_ascii=False) + "\n")
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-class _WandbTracker:
-    """W&B without banner, without prompts and without touching the environment.
-
-    A stage is one W&B run in the group of its personatune run. Offline, opening it costs about a second (and another
-    one for the first import), which no stage notices.
-    """
-
-    def __init__(self, directory: Path, settings: TrackingConfig, run: str, stage: str) -> None:
-        import wandb
-
-        self._wandb = wandb
-        self._run = wandb.init(
-            project=settings.project,
-            group=run,
-            name=f"{run}/{stage}",
-            # The place makes the id, so that a resumed stage goes on with the W&B run it began.
-            id=hashlib.sha256(f"{settings.project}/{directory.resolve()}".encode()).hexdigest()[:12],
-            resume="allow" if settings.online else None,
-            reinit="finish_previous",
-            mode="online" if settings.online else "offline",
-            dir=str(directory),
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                disable_git=True,
-                save_code=False,
-                x_disable_stats=True,
-                x_disable_meta=True,
-            ),
-        )
-        # A resumed stage repeats the steps after its checkpoint, and W&B's own step counter must only grow.
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        self._run.log({**{name: float(value) for name, value in metrics.items()}, "step": step})
-
-    def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        if rows:
-            columns = list(rows[0])
-            table = self._wandb.Table(columns=columns, data=[[row.get(key, "") for key in columns] for row in rows])
-            self._run.log({name: table, "step": step})
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-class _TensorBoardTracker:
-    def __init__(self, directory: Path, resume_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        # purge_step hides what an interrupted run wrote after the step that is resumed.
-        purge = resume_step + 1 if resume_step else None
-        self._writer: Any = SummaryWriter(str(directory / "tensorboard"), purge_step=purge)
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
-
-    def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        text = "\n\n".join("  \n".join(f"**{key}** {value}" for key, value in row.items()) for row in rows)
-        self._writer.add_text(name, text, step)
-
-    def close(self) -> None:
-        self._writer.close()
+    directory: Path
+    settings: TrackingConfig
+    run: str
+    stage: str
+    known: str
+    resume_step: int
+    config: Mapping[str, Any]
 
 
 class _Trackers:
-    """Several trackers as one."""
+    """The CSV files, which must be written, and others that may fail: a lost dashboard ends no training."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers = trackers
+    def __init__(self, csv: Tracker, others: Mapping[str, Tracker]) -> None:
+        self._csv = csv
+        self._others = dict(others)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        for tracker in self._trackers:
-            tracker.log(metrics, step)
+        self._each(lambda tracker: tracker.log(metrics, step))
 
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        for tracker in self._trackers:
-            tracker.samples(name, rows, step)
+        self._each(lambda tracker: tracker.samples(name, rows, step))
+
+    def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
+        self._each(lambda tracker: tracker.figures(drawings, step))
+
+    def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
+        self._each(lambda tracker: tracker.files(name, kind, paths))
 
     def close(self) -> None:
-        for tracker in self._trackers:
-            tracker.close()
+        self._each(lambda tracker: tracker.close())
+
+    def _each(self, act: Callable[[Tracker], None]) -> None:
+        act(self._csv)
+        for name, tracker in list(self._others.items()):
+            try:
+                act(tracker)
+            except Exception as error:  # whatever a service, its process or its disk comes up with
+                del self._others[name]
+                told = f"tracking: {name} failed ({_reason(error)}); its curves end here, metrics.csv goes on"
+                print(told, file=sys.stderr, flush=True)
 
 
-def open_tracker(directory: Path, settings: TrackingConfig, *, run: str, stage: str, resume_step: int = 0) -> Tracker:
+def open_tracker(
+    directory: Path,
+    settings: TrackingConfig,
+    *,
+    run: str,
+    stage: str,
+    resume_step: int = 0,
+    config: Mapping[str, Any] | None = None,
+) -> Tracker:
     """Open the trackers of one stage; ``directory`` is the stage's own folder (``runs/<name>/<stage>``).
 
     Args:
         run: the personatune run's name.
-        stage: name of the stage; a W&B run in the group of the run.
-        resume_step: the last step of the checkpoint that is resumed; what was written after it is cut off.
+        stage: name of the stage; a run of its own, in the group of the personatune run, for W&B and trackio.
+        resume_step: the last step of the checkpoint that is resumed; W&B and trackio go on with the run they began,
+            CSV and TensorBoard cut off what was written after it. 0 begins anew.
+        config: the settings to show beside the curves; anything that looks like a secret is hidden in them.
 
     Raises:
-        UserError: a listed backend is not installed, or W&B can't start.
+        UserError: a listed backend is not installed, or can't start.
     """
+    from personatune.training.csv_tracker import CsvTracker
+
     wanted = _backends(settings)
     directory.mkdir(parents=True, exist_ok=True)
-    trackers: list[Tracker] = [CsvTracker(directory, resume_step)]
-    makers: dict[str, Callable[[], Tracker]] = {
-        "wandb": lambda: _WandbTracker(directory, settings, run, stage),
-        "tensorboard": lambda: _TensorBoardTracker(directory, resume_step),
-    }
-    try:
-        for backend in wanted:
-            trackers.append(makers[backend]())
-    except Exception as error:
-        for tracker in trackers:
-            tracker.close()
-        reason = " ".join(str(error).split())
-        raise UserError(f"tracking.backends: {backend} can't start ({reason}); leave it out to go on") from error
-    return _Trackers(trackers)
+    known = _identity(directory, resume_step) if {"wandb", "trackio"} & set(wanted) else ""
+    shown = _flat(hide_secrets(config or {}))
+    tracked = TrackedStage(directory, settings, run, stage, known, resume_step, shown)
+    csv = CsvTracker(directory, resume_step)
+    others: dict[str, Tracker] = {}
+    for backend in wanted:
+        try:
+            others[backend] = _make(backend, tracked)
+        except Exception as error:
+            for tracker in (csv, *others.values()):
+                tracker.close()
+            raise UserError(
+                f"tracking.backends: {backend} can't start ({_reason(error)}); to go on without it: "
+                "--set tracking.backends=[csv]"
+            ) from error
+    return _Trackers(csv, others)
+
+
+def _make(backend: str, tracked: TrackedStage) -> Tracker:
+    """Open one backend; its package is loaded here, not before."""
+    if backend == "wandb":
+        from personatune.training.wandb_tracker import WandbTracker
+
+        return WandbTracker(tracked)
+    if backend == "trackio":
+        from personatune.training.trackio_tracker import TrackioTracker
+
+        return TrackioTracker(tracked)
+    from personatune.training.tensorboard_tracker import TensorBoardTracker
+
+    return TensorBoardTracker(tracked.directory, tracked.resume_step)
+
+
+def _reason(error: Exception) -> str:
+    return without_secrets(" ".join(str(error).split())) or type(error).__name__
 
 
 def _backends(settings: TrackingConfig) -> list[str]:
@@ -208,23 +197,20 @@ def _installed(package: str) -> bool:
     return False
 
 
-def _cut_metrics(file: Path, last_step: int) -> None:
-    rows: list[list[str]] = []
-    if last_step and file.exists():
-        with file.open(encoding="utf-8", newline="") as stream:
-            # An interrupt can leave half a row at the end: it has a step that is run again, or no step at all.
-            rows = [
-                row for row in csv.reader(stream) if len(row) == 3 and row[0].isdigit() and int(row[0]) <= last_step
-            ]
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([_COLUMNS, *rows])
+def _identity(directory: Path, resume_step: int) -> str:
+    """Return the word under which W&B and trackio know this stage: the one it was begun with if it is resumed."""
+    place = directory / _IDENTITY
+    if resume_step:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # lost or damaged: a run of its own goes on
+            return str(json.loads(place.read_text(encoding="utf-8"))["id"])
+    known = secrets.token_hex(6)
+    write_json(place, {"id": known})
+    return known
 
 
-def _cut_samples(file: Path, last_step: int) -> None:
-    kept: list[str] = []
-    if last_step and file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):  # half a line, left by an interrupt
-                if json.loads(line)["step"] <= last_step:
-                    kept.append(line + "\n")
-    write_text(file, "".join(kept))
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a tree of settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

@@ -1,0 +1,1 @@
+"""The web demo: everything it knows stands in modules without gradio, `app` alone draws the page."""

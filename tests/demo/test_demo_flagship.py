@@ -1,0 +1,66 @@
+"""The demo with the shipped model and the shipped critic: soon, in character, and marked."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from personatune.demo.ballots import Ballots
+from personatune.demo.chat import Chat
+from personatune.demo.reading import Reader
+from personatune.demo.server import warm_up
+from personatune.demo.shelf import OneAtATime, Shelf, load_bots
+from personatune.dialogue import Persona
+from personatune.evaluation.judged import JudgedEvaluator
+from personatune.model.generation import Sampling
+from personatune.pipeline.flagship import FLAGSHIP
+from personatune.pipeline.judging import find_judges
+from personatune.pipeline.reply_strategies import CriticPick
+
+pytestmark = pytest.mark.slow
+
+PERSONA = Persona(
+    ("I have two dogs named Max and Bella.", "I work as a chef.", "I live in Chicago.", "I can't stand broccoli.")
+)
+
+
+@pytest.fixture(scope="module")
+def shelf_and_reader() -> tuple[Shelf, Reader]:
+    judges = find_judges(encoder=None)
+    assert judges.judge is not None
+    judge = OneAtATime(judges.judge)
+    bots = load_bots([FLAGSHIP], sampling=Sampling(max_new_tokens=60, temperature=0.0, no_repeat_ngram=4))
+    shelf = Shelf(bots, CriticPick(judge, judges.threshold or 0.5))
+    reader = Reader(JudgedEvaluator(judge, threshold=judges.threshold))
+    warm_up(shelf, reader)
+    return shelf, reader
+
+
+def test_the_first_reply_starts_within_two_seconds_of_work(
+    shelf_and_reader: tuple[Shelf, Reader], ballots: Ballots
+) -> None:
+    """Seconds of the processor, of all threads together: at least what a quiet machine's clock would show."""
+    chat = Chat(shelf_and_reader[0], ballots, shelf_and_reader[1], PERSONA, seed=0)
+    begun = time.process_time()
+    reply = chat.say("Hi! Do you have any pets?")
+    first = next(reply)
+    seconds = time.process_time() - begun
+    assert first
+    assert seconds < 2.0
+    list(reply)
+
+
+def test_it_answers_from_its_persona_and_the_answer_is_marked(
+    shelf_and_reader: tuple[Shelf, Reader], ballots: Ballots
+) -> None:
+    chat = Chat(shelf_and_reader[0], ballots, shelf_and_reader[1], PERSONA, seed=0)
+    for rerank in (False, True):
+        chat.rerank = rerank
+        list(chat.say("Do you have any pets?"))
+        reading = chat.readings()[-1]
+        assert "dogs" in reading.text.lower()
+        assert ("I have two dogs named Max and Bella.", "expressed") in [
+            (mark.trait, mark.verdict) for mark in reading.marks
+        ]
+    assert chat.judge.startswith("critic ")
