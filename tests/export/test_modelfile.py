@@ -27,7 +27,8 @@ SHARED = OllamaModel("m.gguf", "{{ .Prompt }}", CONTROL, 512, "<|im_end|>", "apa
 
 def commands(text: str) -> list[tuple[str, str]]:
     """Read a Modelfile as Ollama's parser does: a value ends at a line break where its quotes are closed."""
-    found, at = [], 0
+    found: list[tuple[str, str]] = []
+    at = 0
     while at < len(text):
         head = re.compile(r"\s*([A-Za-z]+)[ \t]").match(text, at)
         if head is None:

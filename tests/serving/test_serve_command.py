@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import TinyModels
 
 
-def command(*words: str, **options: Any) -> Any:
+def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "personatune", "serve", *words]
 
 

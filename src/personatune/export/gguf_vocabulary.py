@@ -68,7 +68,8 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary
         raise UserError(f"gguf: the tokenizer has {max(by_id) + 1:,} tokens, the model's embedding {size:,} rows")
     added = {int(row["id"]): bool(row["special"]) for row in whole["added_tokens"]}
     special = set(tokenizer.all_special_ids)
-    tokens, types = [], []
+    tokens: list[str] = []
+    types: list[int] = []
     for number in range(size):
         token = by_id.get(number)
         tokens.append(f"[PAD{number}]" if token is None else token)

@@ -17,6 +17,7 @@ def push_folder(folder: Path, name: str, *, private: bool = True) -> str:
     """
     from huggingface_hub import HfApi, errors
 
+    unreachable: type[Exception] = vars(errors)["HTTPError"]  # of the HTTP library that this version of the client has
     kept = f"the files are in {folder}"
     try:
         api = HfApi()
@@ -31,7 +32,7 @@ def push_folder(folder: Path, name: str, *, private: bool = True) -> str:
         status = error.response.status_code if error.response is not None else "?"
         way_out = "run hf auth login with a token that may write" if status in {401, 403} else "try again later"
         raise UserError(f"--push-to-hub {name}: the hub refused it ({status}); {way_out}; {kept}") from error
-    except (errors.OfflineModeIsEnabled, errors.HTTPError, OSError) as error:
+    except (errors.OfflineModeIsEnabled, unreachable, OSError) as error:
         raise UserError(f"--push-to-hub {name}: the hub can't be reached ({_line(error)}); {kept}") from error
 
 
