@@ -38,7 +38,7 @@ def test_help_names_every_stage_and_group() -> None:
     named = {
         line.split()[1] for line in answered.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2
     }
-    others = {"dpo", "compare-methods", "run", "chat", "doctor", "rank"}
+    others = {"dpo", "compare-methods", "run", "chat", "demo", "doctor", "rank"}
     others |= {"cards", "data", "engagement", "judge", "probes"}
     assert {*STAGES, *others} <= named
 
@@ -51,6 +51,7 @@ def test_help_names_every_stage_and_group() -> None:
         "compare-methods",
         "run",
         "chat",
+        "demo",
         "doctor",
         "cards show",
         "export",
