@@ -38,7 +38,7 @@ def test_help_names_every_stage_and_group() -> None:
     named = {
         line.split()[1] for line in answered.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2
     }
-    others = {"dpo", "compare-methods", "run", "chat", "serve", "doctor", "rank"}
+    others = {"dpo", "compare-methods", "run", "chat", "demo", "serve", "doctor", "rank"}
     others |= {"cards", "data", "engagement", "judge", "probes"}
     assert {*STAGES, *others} <= named
 
@@ -52,6 +52,7 @@ def test_help_names_every_stage_and_group() -> None:
         "run",
         "chat",
         "serve",
+        "demo",
         "doctor",
         "cards show",
         "export",

@@ -236,3 +236,16 @@ def test_an_earlier_line_is_edited_in_place(browser: Browser, address: str) -> N
     assert marked(tab, 1).first.inner_text().startswith("I have three cats at home.")
     assert "Any cats, 2 > 1?" in chat.locator(".user").first.inner_text()
     tab.context.close()
+
+
+def test_nothing_is_fetched_from_elsewhere(browser: Browser, address: str) -> None:
+    tab = browser.new_context().new_page()
+    tab.set_default_timeout(PATIENCE)
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(address)
+    tab.locator(".pt-persona li").first.wait_for()
+    say(tab, "Any pets?")
+    marked(tab, 1)
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    tab.context.close()

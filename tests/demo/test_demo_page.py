@@ -106,6 +106,23 @@ def test_a_persona_is_not_changed_under_a_reply(page: Page, tab: Tab) -> None:
     assert len(tab.chat.session.exchanges) == 1
 
 
+def test_a_conversation_is_forgotten_as_a_whole_and_votes_stay(page: Page, tab: Tab) -> None:
+    list(page.say(tab, "Any pets?", "dogs", False))
+    page.rate(tab, 0, True)
+    assert page.forget(tab).messages == []
+    assert tab.chat.voices == []
+    list(page.challenge(tab, "Hi", "dogs", "echo"))
+    page.vote(tab, "A")
+    list(page.challenge(tab, "Hi", "dogs", "echo"))
+    assert page.forget_duel(tab).left == []
+    assert page.ballots.file.exists()
+    assert page.ballots.ratings_file.exists()
+    views = page.say(tab, "Any pets?", "dogs", False)
+    next(views)
+    next(views)
+    assert "a reply is being written" in page.forget(tab).line
+
+
 def test_an_export_is_read_as_a_dialogue_and_tells_all_marks(page: Page, tab: Tab) -> None:
     assert "nothing to export" in page.export(tab)[1]
     for text in ("Any pets?", "Any cats?"):

@@ -78,7 +78,7 @@ def test_the_gauge_counts_by_hand() -> None:
     assert found.running == pytest.approx((1, 1, 1, 3 / 4, 3 / 5))
     assert found.drift == -1.0  # both of the first half good, none of the second; the middle one is in neither
     assert in_words(found) == (
-        "3 of 5 replies contradict nothing; 2 express the persona. Drift -100 points (second half against first half)."
+        "3 of 5 replies contradict nothing; 2 express the persona. Drift −100 points (second half against first half)."
     )
 
 

@@ -234,6 +234,10 @@ def _wire_chat(page: Page, tab: gr.State, chat: _Chat) -> None:
         liked = event.liked if isinstance(event.liked, bool) else None
         return [now, *_chat_values(page.rate(now, exchange_at(now, _index(event)), liked))]
 
+    def forget(now: Tab | None) -> list[Any]:
+        now = now or page.new_tab()
+        return [now, *_chat_values(page.forget(now))]
+
     def export(now: Tab | None) -> tuple[Tab, Any, str]:
         now = now or page.new_tab()
         files, line = page.export(now)
@@ -246,6 +250,7 @@ def _wire_chat(page: Page, tab: gr.State, chat: _Chat) -> None:
     chat.shown.edit(edit, [tab, *how], parts, api_name=False, **quiet)
     chat.undo.click(undo_last, [tab], parts, api_name="undo", **quiet)
     chat.shown.undo(undo, [tab], parts, api_name=False, **quiet)
+    chat.shown.clear(forget, [tab], parts, api_name="forget", **quiet)
     chat.shown.like(rate, [tab], parts, api_name=False, **quiet)
     chat.export.click(export, [tab], [tab, chat.files, chat.line], api_name="export", **quiet)
     chat.stop.click(_leave, [tab], None, api_name="stop", queue=False, **quiet)
@@ -270,11 +275,16 @@ def _wire_duel(page: Page, tab: gr.State, duel: _Duel) -> None:
         now = now or page.new_tab()
         return [now, *_duel_values(page.take_back(now))]
 
+    def forget(now: Tab | None) -> list[Any]:
+        now = now or page.new_tab()
+        return [now, *_duel_values(page.forget_duel(now))]
+
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     inputs = [tab, duel.box, duel.first, duel.second]
     gr.on([duel.box.submit, duel.send.click], challenge, inputs, parts, api_name="challenge", **quiet)
     for choice, button in duel.votes.items():
         button.click(voting(choice), [tab], parts, api_name=f"vote_{choice.lower()}", **quiet)
+    gr.on([duel.left.clear, duel.right.clear], forget, [tab], parts, api_name="forget_duel", **quiet)
     duel.back.click(take_back, [tab], parts, api_name="take_back", **quiet)
     duel.stop.click(_leave, [tab], None, api_name="stop_duel", queue=False, **quiet)
 

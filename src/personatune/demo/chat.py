@@ -126,6 +126,12 @@ class Chat(Speaker):
         self.session.change_persona(persona)
         self.voices = []
 
+    def forget(self) -> None:
+        """Begin anew with the same persona."""
+        self.require_idle()
+        self.session.reset()
+        self.voices = []
+
     def say(self, text: str) -> Generator[str, None, None]:
         """Yield the reply so far, each time longer; what was shown is kept when it is stopped or fails.
 

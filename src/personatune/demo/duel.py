@@ -77,6 +77,12 @@ class Duel(Speaker):
         self.session.change_persona(persona)
         self.round = None
 
+    def forget(self) -> None:
+        """Begin anew with the same persona."""
+        self.require_idle()
+        self.session.reset()
+        self.round = None
+
     def choose(self, first: str, second: str, rerank: tuple[bool, bool]) -> None:
         """Say who plays from the next words on.
 

@@ -55,7 +55,11 @@ def in_words(found: Gauge) -> str:
     told = f"{found.consistent} of {found.replies} replies contradict nothing; {found.expressing} express the persona"
     if found.drift is None:
         return f"{told}. Drift: from {FEWEST_FOR_DRIFT} replies on."
-    return f"{told}. Drift {100 * found.drift:+.0f} points (second half against first half)."
+    return f"{told}. Drift {_points(found.drift)} points (second half against first half)."
+
+
+def _points(drift: float) -> str:
+    return f"{100 * drift:+.0f}".replace("-", "−")
 
 
 def gauge_html(readings: Sequence[ReplyReading], judge: str) -> str:
@@ -74,7 +78,7 @@ def _meter(drift: float | None) -> str:
     """Draw the drift meter: a scale from -100 to +100 points, its needle at the drift."""
     place = 50 + 50 * (drift or 0.0)
     kind = "none" if drift is None else "bad" if drift < 0 else "good"
-    told = "–" if drift is None else f"{100 * drift:+.0f}"
+    told = "–" if drift is None else _points(drift)
     low, width = min(50.0, place), abs(place - 50.0)
     return (
         f'<div class="pt-drift pt-{kind}"><b>{told}</b><span>drift, points</span>'

@@ -131,6 +131,14 @@ class Page:
         except UserError as error:
             return self.chat_view(tab, message_html(str(error), "error"))
 
+    def forget(self, tab: Tab) -> ChatView:
+        """Begin the chat anew; what was voted stays saved."""
+        try:
+            tab.chat.forget()
+        except UserError as error:
+            return self.chat_view(tab, message_html(str(error), "error"))
+        return self.chat_view(tab)
+
     def rate(self, tab: Tab, exchange: int, liked: bool | None) -> ChatView:
         """Like or dislike."""
         try:
@@ -214,6 +222,14 @@ class Page:
         except UserError as error:
             return self.duel_view(tab, message_html(str(error), "error"))
         return self.duel_view(tab, message_html(verdict.told), box=verdict.said or None)
+
+    def forget_duel(self, tab: Tab) -> DuelView:
+        """Begin the duel anew; what was voted stays saved."""
+        try:
+            tab.duel.forget()
+        except UserError as error:
+            return self.duel_view(tab, message_html(str(error), "error"))
+        return self.duel_view(tab)
 
     def take_back(self, tab: Tab) -> DuelView:
         """Take the last words of a duel back; they return to the box."""
