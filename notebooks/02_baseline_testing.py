@@ -38,7 +38,7 @@ from personatune.report.sections import models_table
 
 set_up_libraries()
 run = open_run(PRESET, RUN, data=DATA, qlora=QLORA, settings=SETTINGS, runs=RUNS)
-bring_to(run, "baseline")
+ran = bring_to(run, "baseline")
 
 # %% [markdown]
 # ## How consistency is measured

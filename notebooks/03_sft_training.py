@@ -39,7 +39,7 @@ from personatune.storage import read_json, read_jsonl
 
 set_up_libraries()
 run = open_run(PRESET, RUN, data=DATA, qlora=QLORA, settings=SETTINGS, runs=RUNS)
-bring_to(run, "sft")
+ran = bring_to(run, "sft")
 
 # %% [markdown]
 # ## What is trained
@@ -110,8 +110,10 @@ print(f"LoRA: {duration_text(lora['wall_seconds'])}, peak {memory_text(lora['pea
 print(f"full: {duration_text(full['wall_seconds'])}, peak {memory_text(full['peak_memory_bytes'])}")
 for name, goal in goals.items():
     saved = comparison["savings"][name]
-    said = "not measured" if saved is None else f"{saved:.0%}, goal {goal:.0%}: {'met' if saved >= goal else 'missed'}"
-    print(f"{name.replace('_', ' ')}: {said}")
+    if saved is None:
+        print(f"{name.replace('_', ' ')}: not measured: {comparison['why']}")
+    else:
+        print(f"{name.replace('_', ' ')}: {saved:.0%}, goal {goal:.0%}: {'met' if saved >= goal else 'missed'}")
 
 # %% [markdown]
 # Next: `04_reward_and_ppo` learns from preferences.

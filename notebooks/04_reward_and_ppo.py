@@ -39,7 +39,7 @@ from personatune.storage import read_json, read_jsonl
 
 set_up_libraries()
 run = open_run(PRESET, RUN, data=DATA, qlora=QLORA, settings=SETTINGS, runs=RUNS)
-bring_to(run, "preferences")
+ran = bring_to(run, "preferences")
 
 # %% [markdown]
 # ## Preference pairs
@@ -92,7 +92,7 @@ as_cell(reward_table(collect_report(run.directory)))
 # %%
 missed = [check["name"] for check in reward["checks"] if not check["met"]]
 if missed:
-    print(f"The reward model fails {len(missed)} of {len(reward['checks'])} of its checks: {', '.join(missed)}.")
+    print(f"The reward model fails {len(missed)} of its {len(reward['checks'])} checks: {', '.join(missed)}.")
     print("It does not deserve trust. A gain in its reward below proves nothing.")
     refuses = run.config.ppo.on_untrusted_reward == "refuse"
     how = "refuses to go on with it" if refuses else "goes on all the same, to show the whole road, and says so"
