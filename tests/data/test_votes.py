@@ -24,8 +24,10 @@ def vote(*traits: str, kind: str = "vote", better: str = "Two dogs.") -> Prefere
 
 
 def prepared(train: Sequence[str] = (), validation: Sequence[str] = (), test: Sequence[str] = ()) -> PreparedData:
-    parts = ([Perspective("p", Persona(tuple(part)), TURNS)] if part else [] for part in (train, validation, test))
-    return PreparedData(*parts, counts={}, statistics={})
+    def views(traits: Sequence[str]) -> list[Perspective]:
+        return [Perspective("p", Persona(tuple(traits)), TURNS)] if traits else []
+
+    return PreparedData(views(train), views(validation), views(test), counts={}, statistics={})
 
 
 def split(folder: Path, votes: Sequence[PreferencePair], data: PreparedData, share: float = 0.0) -> SplitVotes:

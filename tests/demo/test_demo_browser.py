@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
     from tests.demo.conftest import Gate, ScriptedShelf
 
 PATIENCE = 60_000  # milliseconds; a busy machine is slow
@@ -120,7 +120,12 @@ def test_a_blind_vote_is_saved_and_tells_who_was_who(browser: Browser, address: 
 def test_hostile_text_is_shown_and_never_run(browser: Browser, address: str, tmp_path: Path) -> None:
     tab = visit(browser, address)
     dialogs: list[str] = []
-    tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def note(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    tab.on("dialog", note)
     begin(tab, f"I have two dogs.\n{HOSTILE}")
     assert HOSTILE in tab.locator(".pt-persona").inner_text()
     tab.locator("#pt-model input").click()

@@ -94,7 +94,7 @@ def test_a_server_with_a_key_answers_nobody_without_it(echo: Echo) -> None:
 
     with serving(echo, api_key="secret") as served:
         for key in ("wrong", "sécret"):
-            answered = httpx.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {key}".encode()})
+            answered = httpx.get(f"{served.url}/v1/models", headers={b"Authorization": f"Bearer {key}".encode()})
             assert (answered.status_code, answered.json()["error"]["code"]) == (401, "invalid_api_key")
         with pytest.raises(openai.AuthenticationError):
             served.client("wrong").models.list()
