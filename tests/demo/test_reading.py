@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from personatune.chat.session import Exchange
 from personatune.demo.gauge import gauge, gauge_html, in_words
 from personatune.demo.reading import Mark, Reader, ReplyReading
 from personatune.dialogue import Context, Persona, Turn
+from personatune.evaluation.judged import JudgedEvaluator
 
 if TYPE_CHECKING:
     from tests.demo.conftest import DogJudge
@@ -43,6 +47,22 @@ def test_a_contradiction_that_only_keywords_see_is_doubtful(reader: Reader) -> N
     [reading] = reader.read(exchanges("I love to eat fish on Fridays."))
     assert reading.marks == (Mark("I don't eat fish.", "doubtful", "keywords"),)
     assert not reading.contradicts
+
+
+class Agreeing:
+    """A judge to whom everything follows from everything."""
+
+    name = "agreeing"
+
+    def probabilities(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        return np.array([[0.9, 0.05, 0.05]] * len(pairs), dtype=np.float32)
+
+
+def test_what_only_the_critic_sees_expressed_is_a_hint_and_counts_for_nothing() -> None:
+    [reading] = Reader(JudgedEvaluator(Agreeing(), threshold=0.5)).read(exchanges("I am a chemist, and a guide."))
+    assert {(mark.verdict, mark.by) for mark in reading.marks} == {("hinted", "critic")}
+    assert len(reading.marks) == 2
+    assert (reading.expresses, reading.spans) == (False, ())
 
 
 def test_without_a_critic_keywords_decide() -> None:

@@ -34,7 +34,8 @@ _HEAD = """
 """
 _LEGEND = (
     '<p class="pt-legend"><span class="pt-expressed">✓ expresses</span> <span class="pt-contradicted">✗ contradicts'
-    '</span> <span class="pt-doubtful">? may contradict</span> a persona sentence, by the critic and by keywords.</p>'
+    '</span> <span class="pt-doubtful">? may contradict</span> <span class="pt-hinted">≈ may express</span> a persona '
+    "sentence, by the critic and by keywords.</p>"
 )
 
 

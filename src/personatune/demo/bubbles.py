@@ -8,8 +8,13 @@ from html import escape, unescape
 from personatune.demo.reading import Mark, ReplyReading
 from personatune.plain_text import plain_text
 
-_WORDS = {"expressed": "expresses", "contradicted": "contradicts", "doubtful": "may contradict"}
-_SIGNS = {"expressed": "✓", "contradicted": "✗", "doubtful": "?"}
+_WORDS = {
+    "expressed": "expresses",
+    "contradicted": "contradicts",
+    "doubtful": "may contradict",
+    "hinted": "may express",
+}
+_SIGNS = {"expressed": "✓", "contradicted": "✗", "doubtful": "?", "hinted": "≈"}
 _MARKERS = frozenset("{}$`[]_*~|\\")
 """What templates and markdown are made of: escaped beside HTML's own characters, whatever a page would make of it."""
 

@@ -59,7 +59,7 @@ def in_words(found: Gauge) -> str:
 
 
 def _points(drift: float) -> str:
-    return f"{100 * drift:+.0f}".replace("-", "−")
+    return f"{100 * drift:+.0f}".replace("-", "−") if round(100 * drift) else "0"
 
 
 def gauge_html(readings: Sequence[ReplyReading], judge: str) -> str:

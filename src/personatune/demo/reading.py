@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from personatune.chat.session import Exchange
 from personatune.dialogue import Persona, Perspective, Turn
@@ -17,7 +17,8 @@ from personatune.judging.keywords import contradicted_traits, expressed_traits, 
 from personatune.judging.polarity import mend_contractions
 from personatune.words import stem, word_spans
 
-Verdict = Literal["expressed", "contradicted", "doubtful"]
+Verdict = Literal["contradicted", "doubtful", "expressed", "hinted"]
+_BY_WEIGHT: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class Mark:
     """One persona sentence that a reply touches.
 
     Attributes:
-        verdict: "contradicted" by the critic (without one by keywords); "expressed" by the critic or by keywords;
-            "doubtful": keywords see a contradiction that the critic doesn't.
+        verdict: "contradicted" by the critic (without one by keywords); "doubtful": keywords see a contradiction that
+            the critic doesn't; "expressed" by keywords; "hinted": the critic sees it expressed, keywords don't (of long
+            replies that ramble it says so too easily).
         by: who says so, in words.
     """
 
@@ -115,7 +117,7 @@ class Reader:
             mark = _mark(trait, label, by_keywords.get(trait), _certainty(judged, number, trait))
             if mark is not None:
                 marks.append(mark)
-        marks.sort(key=lambda mark: ("contradicted", "doubtful", "expressed").index(mark.verdict))
+        marks.sort(key=lambda mark: _BY_WEIGHT.index(mark.verdict))
         clashes = sorted(earlier + 1 for earlier, later in judged.clashes if later == number) if judged else ()
         return ReplyReading(text, tuple(marks), tuple(_spans(text, marks)), tuple(clashes))
 
@@ -124,7 +126,11 @@ def _mark(trait: str, label: int | None, keywords: str | None, certainty: float 
     if label == CONTRADICTION:
         return Mark(trait, "contradicted", "critic" if certainty is None else f"critic, {certainty:.0%}")
     if label == ENTAILMENT:
-        return Mark(trait, "expressed", "critic and keywords" if keywords == "expressed" else "critic")
+        return (
+            Mark(trait, "expressed", "critic and keywords")
+            if keywords == "expressed"
+            else Mark(trait, "hinted", "critic")
+        )
     if keywords == "expressed":
         return Mark(trait, "expressed", "keywords")
     if keywords == "contradicted":
