@@ -60,7 +60,7 @@ def check(page: str, text: str) -> None:
 def test_nothing_hostile_becomes_an_element(text: str) -> None:
     check(sentences_html([text], text), text)
     check(message_html(text, "error"), text)
-    marks = tuple(Mark(text, verdict, text) for verdict in ("expressed", "contradicted", "doubtful", "hinted"))  # type: ignore[arg-type]
+    marks = tuple(Mark(text, verdict, text) for verdict in ("expressed", "contradicted", "doubtful", "hinted"))
     check(reply_html(ReplyReading(text, marks, (Span(1, 4, "expressed"),), (1,))), text)
 
 
