@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -106,6 +108,8 @@ def test_wandb_stays_offline_silent_and_inside_the_stage(
     pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "online")  # the settings decide, not what a shell once exported
+    monkeypatch.setitem(sys.modules, "openai", ModuleType("openai"))  # W&B offers Weave to whoever imports it
+    monkeypatch.delenv("WANDB_DISABLE_WEAVE", raising=False)
     tracker = open_tracker(tmp_path / "sft", TrackingConfig(backends=["wandb"]), run="demo", stage="sft")
     tracker.log({"loss": 1.0}, 5)
     tracker.samples("replies", [{"reply": "Hi."}], 5)

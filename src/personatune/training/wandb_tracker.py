@@ -32,6 +32,7 @@ class WandbTracker:
         directory, settings, resume_step = tracked.directory, tracked.settings, tracked.resume_step
         if settings.online and not _has_key(os.environ.get("WANDB_BASE_URL") or str(wandb.Settings().base_url)):
             raise ValueError("tracking.online needs a key: run wandb login, or set WANDB_API_KEY")
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it advertises Weave where a library it knows is imported
         self._wandb = wandb
         self._staging = directory / "wandb" / "staging"
         if not resume_step and not settings.online:  # nothing of a stage that is begun anew may be sent later
