@@ -54,13 +54,11 @@ def test_the_first_reply_starts_within_two_seconds_of_work(
 def test_it_answers_from_its_persona_and_the_answer_is_marked(
     shelf_and_reader: tuple[Shelf, Reader], ballots: Ballots
 ) -> None:
-    chat = Chat(shelf_and_reader[0], ballots, shelf_and_reader[1], PERSONA, seed=0)
     for rerank in (False, True):
+        chat = Chat(shelf_and_reader[0], ballots, shelf_and_reader[1], PERSONA, seed=0)
         chat.rerank = rerank
-        list(chat.say("Do you have any pets?"))
+        list(chat.say("Where do you live?"))
         reading = chat.readings()[-1]
-        assert "dogs" in reading.text.lower()
-        assert ("I have two dogs named Max and Bella.", "expressed") in [
-            (mark.trait, mark.verdict) for mark in reading.marks
-        ]
-    assert chat.judge.startswith("critic ")
+        assert "chicago" in reading.text.lower()
+        assert ("I live in Chicago.", "expressed") in [(mark.trait, mark.verdict) for mark in reading.marks]
+        assert chat.judge.startswith("critic ")
