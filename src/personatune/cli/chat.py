@@ -6,18 +6,10 @@ from typing import Annotated
 
 import typer
 
-from personatune.cli.options import RUNS, Runs, set_up_libraries
+from personatune.cli.options import DEFAULT_PERSONA, RUNS, Runs, set_up_libraries
 from personatune.errors import UserError
 
 app = typer.Typer()
-
-_DEFAULT_PERSONA = (
-    "I have two dogs named Max and Bella.",
-    "I work as a chef in a small Italian restaurant.",
-    "I live in Chicago.",
-    "My favorite color is green.",
-    "I can't stand broccoli.",
-)
 
 
 @app.command()
@@ -47,7 +39,7 @@ def chat(
     from personatune.pipeline.contenders import load_contender
     from personatune.pipeline.flagship import FLAGSHIP
 
-    chosen = read_persona(persona, user) if persona else Persona(_DEFAULT_PERSONA)
+    chosen = read_persona(persona, user) if persona else Persona(DEFAULT_PERSONA)
     reference = model or (FLAGSHIP if run is None else "ppo")
     set_up_libraries()
     from personatune.model.generation import Sampling

@@ -33,6 +33,15 @@ DespiteReward = Annotated[
 
 RUNS = Path("runs")
 
+DEFAULT_PERSONA = (
+    "I have two dogs named Max and Bella.",
+    "I work as a chef in a small Italian restaurant.",
+    "I live in Chicago.",
+    "My favorite color is green.",
+    "I can't stand broccoli.",
+)
+"""Who talks where no persona is given."""
+
 
 QUIET = 25.0
 """Percent of all cores that others may use while this process still counts as alone."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from personatune.cli.options import RUNS, Runs, set_up_libraries
+from personatune.cli.options import DEFAULT_PERSONA, RUNS, Runs, set_up_libraries
 from personatune.errors import UserError
 
 app = typer.Typer()
@@ -56,7 +56,7 @@ def serve(
     from personatune.serving.run import run as run_app
 
     require_parts()
-    people = [read_persona(text, user) for text in persona or _DEFAULT]
+    people = [read_persona(text, user) for text in persona or [" | ".join(DEFAULT_PERSONA)]]
     listening = listen(host, port)
     with listening:
         require_key(listening, host, api_key)
@@ -83,10 +83,3 @@ def serve(
         typer.echo(f"{reference} at {address_of(listening)}/v1 (Ctrl-C stops it)")
         typer.echo(f"models: {', '.join(cast.ids)}")
         run_app(served, listening)
-
-
-_DEFAULT = (
-    "I have two dogs named Max and Bella. | I work as a chef in a small Italian restaurant. | I live in Chicago. | "
-    "My favorite color is green. | I can't stand broccoli.",
-)
-"""Whom `personatune chat` plays without a persona."""
