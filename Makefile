@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint slow docs bench trl flagship notebooks clean
+.PHONY: help install demo test lint slow campaigns docs bench trl flagship notebooks clean
 
 # The first interpreter that pyproject.toml allows; `make PYTHON=python3.12 ...` chooses another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
@@ -39,6 +39,9 @@ lint: $(STAMPS)/dev ## ruff and mypy
 
 slow: $(STAMPS)/dev ## the tests that take longer than a few seconds
 	$(PYTEST) -m slow
+
+campaigns: $(STAMPS)/dev ## kill, flood and fuzz for hours: every script in campaigns/ in its full form
+	for script in campaigns/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: $(STAMPS)/dev ## build the documentation into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
