@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from personatune.data.ranking_files import read_ranking_file
-from personatune.data.ranking_records import contradicts, make_ranking_records, record_json, states
+from personatune.data.ranking_records import make_ranking_records, record_json
+from personatune.data.stances import contradicts, states
 from personatune.data.triples import triple_of
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.storage import write_jsonl

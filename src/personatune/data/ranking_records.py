@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from personatune.data.chat_sentences import chat_sentences, family, keywords, tells_of_self
+from personatune.data.chat_sentences import family, keywords
+from personatune.data.stances import contradicts, stated, states
 from personatune.data.triples import Triple, plain_sentence, triple_of
 from personatune.dialogue import Context, Perspective, RankingTask
 
@@ -83,9 +84,8 @@ def _read(text: str) -> _Line | None:
     """Return what a short line states; None where it states nothing of its speaker, or can't be read alone."""
     if "?" in text or len(text.split()) > _LONGEST:
         return None
-    sentences = [sentence for sentence in chat_sentences(text) if tells_of_self(sentence)]
-    triples = [triple for sentence in sentences if (triple := triple_of(sentence))]
-    return _Line(text, tuple(triples), keywords(text)) if triples else None
+    triples = stated(text)
+    return _Line(text, triples, keywords(text)) if triples else None
 
 
 def _record(
@@ -121,34 +121,6 @@ def _record(
                 name, context, reply, _draw(against, rng), _draw(same, rng), _unrelated(lines, traits, words, own, rng)
             )
     return None
-
-
-def states(line: Triple, trait: Triple) -> bool:
-    """Say whether a line states what the trait does: the same thing, with the same sign, and as many."""
-    return (
-        line.who == trait.who
-        and family(line) == family(trait)
-        and line.affirmed == trait.affirmed
-        and trait.what <= line.what
-        and (line.count == trait.count or None in (line.count, trait.count))
-    )
-
-
-def contradicts(line: Triple, trait: Triple) -> bool:
-    """Say whether a line can't be true where the trait is.
-
-    The opposite of the same thing, another number of it, or another value of what one has only one of.
-    """
-    if line.who != trait.who:
-        return False
-    if family(line) == family(trait) and line.same_thing(trait):
-        if line.affirmed != trait.affirmed:
-            return True
-        return None not in (line.count, trait.count) and line.count != trait.count
-    if line.relation != trait.relation or not (line.exclusive and trait.exclusive):
-        return False
-    placed = line.relation in {"lives_in", "from", "workplace", "study", "job"}
-    return line.what.isdisjoint(trait.what) and (not placed or bool(line.groups() & trait.groups()))
 
 
 def _unrelated(
