@@ -6,7 +6,7 @@ import pytest
 
 from personatune.data.ranking_files import read_ranking_file
 from personatune.data.ranking_records import make_ranking_records, record_json
-from personatune.data.stances import contradicts, states
+from personatune.data.stances import contradicts, stated, states
 from personatune.data.triples import triple_of
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.storage import write_jsonl
@@ -47,7 +47,13 @@ def test_a_line_contradicts_the_trait(line, trait):
 
 
 @pytest.mark.parametrize(
-    ("line", "trait"), [("I love sushi.", "I love pizza."), ("My mother is a lawyer.", "I am a nurse.")]
+    ("line", "trait"),
+    [
+        ("I love sushi.", "I love pizza."),
+        ("My mother is a lawyer.", "I am a nurse."),
+        ("I don't like spicy pizza.", "I love pizza."),
+        ("I love pizza.", "I don't like cold pizza."),
+    ],
 )
 def test_other_things_are_neither(line, trait):
     assert not contradicts(_triple(line), _triple(trait))
@@ -97,3 +103,17 @@ def test_a_written_file_reads_back_as_it_was_made(tmp_path):
     assert [(task.context, task.candidates, task.kinds) for task in read] == [
         (task.context, task.candidates, task.kinds) for task in records
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I gave up meat.",
+        "I have no dogs.",
+        "I used to be a nurse.",
+        "I would love a dog.",
+        "I like it better than tea.",
+    ],
+)
+def test_what_is_not_plainly_so_states_nothing(text):
+    assert stated(text) == ()
