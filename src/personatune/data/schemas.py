@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from personatune.dialogue import Dialogue, Persona, Turn
+from personatune.plain_json import parse_json
 
 Record = Mapping[str, Any]
 Speech = tuple[str, str]  # speaker, text
@@ -97,7 +98,7 @@ def _decoded(value: Any) -> Any:
     if text[:1] not in "[{" or text[-1:] not in "]}" or not text:
         return value
     try:
-        decoded = json.loads(text)
+        decoded = parse_json(text)
     except json.JSONDecodeError:
         try:
             decoded = ast.literal_eval(text)

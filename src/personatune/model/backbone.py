@@ -66,6 +66,7 @@ def load_base_model(
         options["quantization_config"] = _nf4(options["dtype"])
     # Weights that are missing or of another shape would be drawn at random with no more than a warning.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    options["use_safetensors"] = True  # and never a pickle (pytorch_model.bin)
     model, found = _from_pretrained(AutoModelForCausalLM, place, source, revision, **options)
     wrong = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if wrong:
@@ -209,4 +210,6 @@ def _from_pretrained(auto: Any, place: str, source: str, revision: str | None, *
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         way_out = "check the folder" if local else "check the id and the network, or give a local folder"
+        if local and any(Path(place).glob("*.bin")):
+            way_out = "weights are read from .safetensors files, never from .bin files, which are pickles: convert them"
         raise UserError(f"{source}: can't be loaded ({reason}); {way_out}") from error

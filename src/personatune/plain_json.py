@@ -1,0 +1,38 @@
+"""JSON of strangers: whatever is wrong with it is one kind of error, and its texts are texts that a file can hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from personatune.plain_text import whole_characters
+
+_HALF = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")  # one half of a surrogate pair, as an escape
+
+
+def parse_json(text: str) -> Any:
+    """Return the JSON value of ``text``; half a surrogate pair in a text of it is U+FFFD.
+
+    Raises:
+        json.JSONDecodeError: no JSON, nested too deeply for Python, or a number of more digits than Python reads.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", text, 0) from None
+    except ValueError:  # Python's limit on the digits of a whole number
+        raise json.JSONDecodeError("a number with too many digits", text, 0) from None
+    return _whole(value) if _HALF.search(text) else value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): _whole(part) for key, part in value.items()}
+    return value
