@@ -18,7 +18,8 @@ PICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "ma
 CALLED = {
     "eval": "evaluates text", "exec": "runs text", "compile": "compiles text", "__import__": "imports by name",
     "os.system": "a shell", "os.popen": "a shell", "subprocess.getoutput": "a shell",
-    "subprocess.getstatusoutput": "a shell", "torch.load": "a pickle", "torch.hub.load": "remote code", "torch.jit.load": "a program",
+    "subprocess.getstatusoutput": "a shell",
+    "torch.load": "a pickle", "torch.hub.load": "remote code", "torch.jit.load": "a program",
     "pandas.read_pickle": "a pickle", "pd.read_pickle": "a pickle", "yaml.unsafe_load": "Python objects",
     "yaml.full_load": "Python objects", "yaml.load_all": "Python objects", "yaml.unsafe_load_all": "Python objects",
     "shutil.unpack_archive": "unpacks to disk", "tempfile.mktemp": "a race", "pty.spawn": "a shell",

@@ -49,8 +49,8 @@ def one_line(text: str) -> str:
     return text
 
 
-# What begins a heading, a list or a rule where a line begins with it; "-0.3" in a table begins nothing.
-_BLOCK = re.compile(r"#|[+-](?=\s|$)|-(?=[\s-]+$)|\d{1,9}(?=[.)](?:\s|$))")
+# What begins a heading, a list, a rule, a definition or a box where a line begins with it; "-0.3" begins nothing.
+_BLOCK = re.compile(r"[#:!?=]|[+-](?=\s|$)|-(?=[\s-]+$)|\d{1,9}(?=[.)](?:\s|$))")
 _NUMBERED = {ord(one): f"&#{ord(one)};" for one in "~${}"}  # struck out and fences, formulas, attributes
 
 
