@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,3 +176,10 @@ def test_yaml_that_grows_or_breaks_something_is_refused(text: str, why: str) -> 
         parse_yaml(text)
     assert why in str(caught.value) or why == "flow sequence"
     assert "\n" not in str(caught.value)
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    page = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|campaigns)/[\w/]+\.py)`", page)
+    assert len(named) > 15
+    assert [name for name in named if not (REPOSITORY / name).is_file()] == []
