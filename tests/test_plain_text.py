@@ -44,7 +44,9 @@ def test_a_line_of_a_megabyte_keeps_its_beginning_and_its_end() -> None:
     assert len(line) <= LONGEST_LINE + 20
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{", "", "nul", '{"a": ' * 50_000 + "1" + "}" * 50_000])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "9" * 5000, "{", "", "nul", "[" * 300 + "]" * 300, '{"a": ' * 50_000 + "1" + "}" * 50_000]
+)
 def test_whatever_is_wrong_with_json_is_one_kind_of_error(text: str) -> None:
     with pytest.raises(json.JSONDecodeError):
         parse_json(text)

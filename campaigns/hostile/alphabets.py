@@ -37,7 +37,8 @@ MARKUP = (
 
 NASTY = CONTROL + UNICODE + MARKUP
 
-_any = st.characters(exclude_categories=["Co"])  # the private planes mark control tokens when ids are read back
+# The private planes mark control tokens when ids are read back; from U+40000 on SmolLM2's vocabulary lacks a byte.
+_any = st.characters(exclude_categories=["Co"], max_codepoint=0x3FFFF)
 texts = st.lists(
     st.one_of(st.sampled_from(NASTY), st.sampled_from((" ", "Hello", "I have two dogs.")), st.text(_any, max_size=8)),
     min_size=1,

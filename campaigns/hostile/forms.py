@@ -105,7 +105,7 @@ def _exchanges(chunks: Sequence[str], first: str, head: str, opening: str, reply
     Args:
         first: what the first chunk begins with; its system text ends at ``head``.
         opening: what every other chunk begins with.
-        reply: what stands before a reply; the last chunk may end there.
+        reply: what stands before a reply; the last chunk may end there, or before it.
     """
     turns: list[Turn] = []
     system = ""
@@ -116,9 +116,10 @@ def _exchanges(chunks: Sequence[str], first: str, head: str, opening: str, reply
         text = text.removeprefix(begin)
         if number == 0:
             system, text = _around(text, head) if head.strip() else text.split(head, 1)
-        said, replied = _around(text, reply)
+        last = number + 1 == len(chunks)
+        said, replied = (text, "") if last and reply not in text else _around(text, reply)
         turns.append(Turn("partner", said.strip()))
-        if replied.strip() or number + 1 < len(chunks):
+        if replied.strip() or not last:
             turns.append(Turn("self", replied.strip()))
     return ReadBack(system.strip(), tuple(turns))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -101,8 +102,10 @@ def _decoded(value: Any) -> Any:
         decoded = parse_json(text)
     except json.JSONDecodeError:
         try:
-            decoded = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd escapes in a stranger's text, on everybody's terminal
+                decoded = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return value
     return decoded if isinstance(decoded, (list, dict)) else value
 
