@@ -12,7 +12,7 @@ from personatune.plain_text import whole_characters
 MAX_NESTING = 200
 """Levels of lists and objects. Dialogues need five; what is deeper breaks whoever writes or prints it later."""
 
-_HALF = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")  # one half of a surrogate pair, as an escape
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # one half of a surrogate pair, as an escape
 
 
 def parse_json(text: str) -> Any:
