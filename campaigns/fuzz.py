@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -79,8 +78,7 @@ def _tally(reader: Reader, folder: Path) -> Tally:
     place = folder / "tally.json"
     if not place.is_file():
         return Tally(reader.name)
-    found = json.loads(place.read_text(encoding="utf-8"))
-    return Tally(**{**found, "findings": Counter(found["findings"])})
+    return Tally(**json.loads(place.read_text(encoding="utf-8")))
 
 
 def run(folder: Path, minutes: float, names: list[str] | None = None, number: int = 0) -> list[Tally]:
@@ -94,7 +92,7 @@ def run(folder: Path, minutes: float, names: list[str] | None = None, number: in
         tallies.append(tally)
         print(
             f"{tally.reader:<20} {tally.inputs:>8,} {tally.accepted:>9,} {tally.refused:>8,} "
-            f"{tally.findings.total():>9,}",
+            f"{sum(tally.findings.values()):>9,}",
             flush=True,
         )
     return tallies

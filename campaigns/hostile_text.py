@@ -7,8 +7,8 @@ prefix of the whole.
 
 The documented normalisation: blanks around a text go; a persona sentence's blanks are single ones; half a surrogate
 pair is U+FFFD; a plain word that parts a template's messages (``[/INST]``) has a blank inside; SentencePiece's U+2581
-is a blank. Characters from U+40000 on aren't drawn: none but invisible tags is assigned, and SmolLM2's vocabulary lacks
-the first of their bytes.
+is a blank. What SmolLM2's vocabulary has no bytes for: six control characters are lost (U+0004, 06, 13, 14, 16, 1D),
+and U+40000 to U+BFFFF, none of which is assigned, aren't drawn.
 
     python campaigns/hostile_text.py [--quick] [--count N] [--form NAME]
 """
@@ -50,11 +50,18 @@ def whole(text: str) -> str:
 
 def expect_same(form: Form, found: str, said: str, what: str) -> None:
     """Compare a text that was read back with what was said, up to the documented normalisation."""
-    wanted = whole(said).replace(form.blank, " ").strip()
+    kept = "".join(character for character in whole(said) if character not in form.lost)
+    wanted = kept.replace(form.blank, " ").strip()
     if any(mark in wanted or mark in found for mark in form.marks):
         found, wanted = "".join(found.split()), "".join(wanted.split())
     if found != wanted:
         raise ConfusionError(f"{what}: said {wanted!r}, read back {found!r}")
+
+
+def expect_words(form: Form, found: str, said: str, what: str) -> None:
+    """Compare a text whose blanks are single ones, whatever they were."""
+    kept = "".join(character for character in whole(said) if character not in form.lost).replace(form.blank, " ")
+    expect_same(form, " ".join(found.split()), " ".join(kept.split()), what)
 
 
 def expect_persona(form: Form, system: str, dialogue: HostileDialogue) -> None:
@@ -65,13 +72,12 @@ def expect_persona(form: Form, system: str, dialogue: HostileDialogue) -> None:
         if told is None:
             raise ConfusionError(f"no instruction: {system!r}")
         lines, name = list(told.traits), told.name
-        expect_same(form, " ".join((name or "").split()), " ".join((dialogue.persona.name or "").split()), "name")
+        expect_words(form, name or "", dialogue.persona.name or "", "name")
     traits = dialogue.persona.traits
     if len(lines) != len(traits):
         raise ConfusionError(f"{len(traits)} sentences told, {len(lines)} read back: {lines!r}")
     for line, trait in zip(lines, traits, strict=True):
-        once = whole(trait).replace(form.blank, " ")
-        expect_same(form, " ".join(line.split()), " ".join(once.split()), "persona sentence")
+        expect_words(form, line, trait, "persona sentence")
 
 
 def check(form: Form, dialogue: HostileDialogue) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -42,6 +42,7 @@ class Form:
         marks: plain words of the template, which are broken by a blank where somebody says them.
         read: parses what `rendered` gives.
         blank: a character that the tokenizer takes for a blank.
+        lost: characters that its vocabulary has no token for.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Form:
     marks: tuple[str, ...] = ()
     blank: str = " "
     unescape: Callable[[str], str] = str
+    lost: str = ""
 
     def rendered(self, ids: Iterable[int]) -> str:
         """Return tokens as text, every control token as one character of its own."""
@@ -198,6 +200,7 @@ _VICUNA = (
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
 
+_LOST = "\x04\x06\x13\x14\x16\x1d"  # by SmolLM2, whose vocabulary lacks these bytes
 _LINES = ("Hello there! How are you today?", "I have two dogs and a cat.", "system user assistant You are chatting as")
 
 
@@ -300,8 +303,8 @@ def _zephyr() -> Form:
 
 
 FORMS: dict[str, Callable[[], Form]] = {
-    "SmolLM2": lambda: _chatml_form("SmolLM2", load_tokenizer()),
-    "SmolLM2, tagged": lambda: _tagged_form("SmolLM2, tagged", load_tokenizer()),
+    "SmolLM2": lambda: replace(_chatml_form("SmolLM2", load_tokenizer()), lost=_LOST),
+    "SmolLM2, tagged": lambda: replace(_tagged_form("SmolLM2, tagged", load_tokenizer()), lost=_LOST),
     "ChatML": lambda: _chatml_form(
         "ChatML", _byte_level(("<|endoftext|>", "<|im_start|>", "<|im_end|>"), "<|im_end|>", CHATML)
     ),

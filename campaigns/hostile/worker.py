@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 import warnings
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -48,7 +47,7 @@ class Tally:
     inputs: int = 0
     accepted: int = 0
     refused: int = 0
-    findings: Counter[str] = field(default_factory=Counter)
+    findings: dict[str, int] = field(default_factory=dict)
     kept: dict[str, list[str]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
@@ -67,7 +66,7 @@ def work(name: str, folder: Path, seconds: float, number: int) -> None:
     tally = Tally(name)
     if (folder / "tally.json").is_file():  # an earlier worker died
         before = json.loads((folder / "tally.json").read_text(encoding="utf-8"))
-        tally = Tally(**{**before, "findings": Counter(before["findings"])})
+        tally = Tally(**before)
     drawn = inputs(originals, reader.words)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -150,7 +149,7 @@ def told_badly(line: str, name: str) -> str:
 def keep(tally: Tally, folder: Path, found: str, name: str, made: str, content: bytes) -> None:
     """Count a finding, and keep the first inputs of it."""
     kind = found.partition(": '")[0]
-    tally.findings[kind] += 1
+    tally.findings[kind] = tally.findings.get(kind, 0) + 1
     kept = tally.kept.setdefault(kind, [])
     if len(kept) < KEPT_INPUTS:
         place = folder.parent / "findings" / f"{folder.name}-{sum(map(len, tally.kept.values()))}-{name}"

@@ -23,7 +23,7 @@ from tests.report.conftest import HOSTILE, write_tiny_run
 from personatune.dialogue import Persona, Probe, ProbeScript
 from personatune.evaluation.judged import Contradiction, JudgedDialogue
 from personatune.judging.probes import ProbeDialogue
-from personatune.plain_text import markdown_text, plain_text
+from personatune.plain_text import markdown_text, plain_text, whole_characters
 from personatune.report.build import build_report, collect_report
 from personatune.report.markdown import as_markdown
 from personatune.report.model_card import model_card
@@ -138,7 +138,7 @@ def a_report(folder: Path, text: str) -> dict[str, Any]:
 
 
 def everything() -> str:
-    return " ".join(NASTY)
+    return whole_characters(" ".join(NASTY))  # as it is read from a run's JSON
 
 
 def test_a_report_in_markdown_has_the_structure_of_a_harmless_one(tmp_path: Path) -> None:

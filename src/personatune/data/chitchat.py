@@ -23,6 +23,7 @@ from personatune.words import keyword_stems
 # conversation at hand), so that the split by persona keeps a sender's conversations together; `DataProcessor` later
 # keeps the ones a conversation is about.
 POOL_TRAITS = 12
+LONGEST_MESSAGE = 5_000  # characters; the longest of the dataset has 1,000
 HERE_TRAITS = 6  # said in the conversation at hand, whether they are in the pool or not
 
 _PACKAGE = "chitchat_dataset"
@@ -97,7 +98,7 @@ def _ratings(record: Mapping[str, Any]) -> dict[str, float]:
 def messages_of(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for group in record["messages"]:
         for message in group:
-            yield str(message["sender"])[:8], str(message["text"])
+            yield str(message["sender"])[:8], str(message["text"])[:LONGEST_MESSAGE]
 
 
 def joined_turns(messages: Iterable[tuple[str, str]]) -> tuple[Turn, ...]:
