@@ -13,6 +13,8 @@ from personatune.dialogue import Dialogue, Persona, Turn
 
 # A turn longer than this is a lecture or a paste; one of them would fill a training sequence.
 LONGEST_TURN = 100  # words
+# What the patterns below ever look at: their time grows faster than a text, and a megabyte of blanks took minutes.
+LONGEST_TEXT = 5_000  # characters
 
 # Most turns are plain text and need none of the steps below; this one look tells.
 _SUSPECT = re.compile(
@@ -58,6 +60,8 @@ def clean_text(text: str, counts: Counter[str]) -> str:
     """Return one utterance mended, or "" when nothing usable is left; every mend is counted."""
     if not _SUSPECT.search(text) and len(text) < 5 * LONGEST_TURN:
         return text
+    if len(text) > LONGEST_TEXT:
+        text = _counted(text, " ".join(text.split())[:LONGEST_TEXT], "over-long text", counts)
     if not text.isascii():
         text = _fixed_encoding(text, counts)
     text = _counted(text, _PREFIX.sub("", text), "speaker name in the text", counts)
@@ -124,6 +128,7 @@ def _clean_persona(persona: Persona, known: dict[str, str], counts: Counter[str]
 
 
 def _clean_trait(raw: str) -> str:
+    raw = " ".join(raw.split())[:LONGEST_TEXT] if len(raw) > LONGEST_TEXT else raw
     if has_placeholder(raw):
         return ""
     text = clean_text(raw, Counter())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from personatune.dialogue import Dialogue, Persona, Turn
+from personatune.plain_json import parse_json
 
 Record = Mapping[str, Any]
 Speech = tuple[str, str]  # speaker, text
@@ -97,11 +99,13 @@ def _decoded(value: Any) -> Any:
     if text[:1] not in "[{" or text[-1:] not in "]}" or not text:
         return value
     try:
-        decoded = json.loads(text)
+        decoded = parse_json(text)
     except json.JSONDecodeError:
         try:
-            decoded = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd escapes in a stranger's text, on everybody's terminal
+                decoded = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return value
     return decoded if isinstance(decoded, (list, dict)) else value
 

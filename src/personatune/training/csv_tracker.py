@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from personatune.plain_text import whole_characters
 from personatune.storage import replacing, write_text
 
 _COLUMNS = ["step", "name", "value"]
@@ -37,7 +38,8 @@ class CsvTracker:
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
         with self._samples.open("a", encoding="utf-8") as stream:
             for row in rows:
-                stream.write(json.dumps({"step": step, "name": name, **row}, ensure_ascii=False) + "\n")
+                line = json.dumps({"step": step, "name": name, **row}, ensure_ascii=False)
+                stream.write(whole_characters(line) + "\n")
 
     def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
         for name, png in drawings.items():
@@ -66,7 +68,7 @@ def _cut_metrics(file: Path, last_step: int) -> None:
 def _cut_samples(file: Path, last_step: int) -> None:
     kept: list[str] = []
     if last_step and file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").split("\n"):  # a reply may hold Unicode's other line ends
             with suppress(json.JSONDecodeError):  # half a line, left by an interrupt
                 if json.loads(line)["step"] <= last_step:
                     kept.append(line + "\n")
