@@ -29,12 +29,13 @@ class Server:
         personas: one each, ``persona-1`` and so on unless they say a name.
         folder: for its standard error.
         per_minute: requests of one address.
+        waiting: requests that may stand in line.
     """
 
-    def __init__(self, model: str, personas: Sequence[str], folder: Path, *, per_minute: int) -> None:
+    def __init__(self, model: str, personas: Sequence[str], folder: Path, *, per_minute: int, waiting: int) -> None:
         self.key = secrets.token_urlsafe(16)
         self._errors = folder / "server-stderr.txt"
-        words = ["--model", model, "--port", "0", "--per-minute", str(per_minute), "--max-tokens", "128"]
+        words = ["--model", model, "--port", "0", "--per-minute", str(per_minute), "--waiting", str(waiting)]
         words += [word for persona in personas for word in ("--persona", persona)]
         command = [sys.executable, "-m", "personatune", "serve", *words]
         environment = {**os.environ, "PERSONATUNE_API_KEY": self.key, "HF_HUB_OFFLINE": "1"}

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
+
 from crowd.people import Tally
 from crowd.server import Server
 
