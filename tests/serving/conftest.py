@@ -73,6 +73,7 @@ class Served:
 
     url: str
     desk: Desk
+    app: Any
     clients: list[Any] = field(default_factory=list)
 
     def client(self, key: str = "any", **options: Any) -> openai.OpenAI:
@@ -111,7 +112,7 @@ def serving(
     server = uvicorn.Server(configured(app, kept, grace=1, log_level="critical"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    served = Served(address_of(listening), desk)
+    served = Served(address_of(listening), desk, app)
     try:
         yield served
     finally:
