@@ -26,7 +26,12 @@ def guarded(limits: Limits) -> type[H11Protocol]:
 
     Over the number of connections a request is answered by 429; over twice that number nothing is.
     """
-    return type("GuardedConnection", (_Guarded,), {"limits": limits})
+
+    class Guarded(_Guarded):
+        pass
+
+    Guarded.limits = limits
+    return Guarded
 
 
 class _Guarded(H11Protocol):
@@ -34,7 +39,7 @@ class _Guarded(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     _head_comes = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         if len(self.connections) > 2 * self.limits.connections:
             transport.abort()
