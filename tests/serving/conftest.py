@@ -109,7 +109,7 @@ def serving(
     listening = listen("127.0.0.1", 0)
     kept = limits or Limits()
     app = create_app(desk, cast, kept, **options)
-    server = uvicorn.Server(configured(app, kept, grace=1, log_level="critical"))
+    server = uvicorn.Server(configured(app, kept, grace=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     served = Served(address_of(listening), desk, app)

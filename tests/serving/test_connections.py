@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.serving.conftest import HI, Echo, Served, ask, raw, serving
@@ -83,6 +83,17 @@ def test_a_refused_body_cant_be_dribbled_on_for_ever(hurried: Served) -> None:
         assert ended_while_sending(slow)
 
 
+def test_strangers_bytes_are_refused_and_leave_no_line_in_the_log(served: Served, capfd: Any) -> None:
+    for sent in (b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n: :\r\n\r\n"):
+        with connect(served) as stranger:
+            stranger.send(sent)
+            assert rest(stranger).startswith(b"HTTP/1.1 400 ")
+    with connect(served) as stranger:
+        stranger.send(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert stranger.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_head_without_end_is_refused(served: Served) -> None:
     with connect(served) as long:
         long.send(b"GET /health HTTP/1.1\r\nX: " + b"x" * 200_000)
@@ -159,6 +170,18 @@ def test_an_address_that_asks_too_often_is_told_when_to_come_back(echo: Echo) ->
 def test_guesses_at_the_key_are_counted_too(echo: Echo) -> None:
     with serving(echo, limits=Limits(per_minute=8), api_key="secret") as served:
         assert [_status(served, "/v1/models") for _ in range(4)] == [401, 401, 429, 429]
+
+
+def test_a_proxy_of_this_machine_tells_the_callers_address_and_nobody_else_does(echo: Echo) -> None:
+    import httpx
+
+    def status(own: str, told: str) -> int:
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=own)) as client:
+            return client.get(f"{served.url}/v1/models", headers={"X-Forwarded-For": told}).status_code
+
+    with serving(echo, limits=Limits(per_minute=4)) as served:
+        assert [status("127.0.0.1", told) for told in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [200, 200, 429]
+        assert [status("127.0.0.9", told) for told in ("192.0.2.3", "192.0.2.4")] == [200, 429]
 
 
 class Clock:
