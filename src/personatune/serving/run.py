@@ -89,7 +89,7 @@ def address_of(listening: socket.socket) -> str:
 def configured(app: FastAPI, limits: Limits, *, grace: int = 3, log_level: str = "error") -> uvicorn.Config:
     """Return how the application is run: h11, which bounds a head's size, within the limits of connections.
 
-    Errors alone are logged: every warning of uvicorn's is a line that a stranger can have written as often as they like.
+    Errors alone are logged: every warning of uvicorn's is a line that a stranger can have written without end.
 
     Args:
         grace: seconds that replies in the making get when the server is stopped.
