@@ -152,3 +152,9 @@ def test_defaults_are_everybodys_own() -> None:
 def test_on_and_off_may_be_set_though_yaml_takes_them_for_truth_values() -> None:
     assert load_config("quick", ["sft.compile=off"]).sft.compile == "off"
     assert load_config("quick", ["sft.compile=on"]).sft.compile == "on"
+
+
+def test_an_alarm_may_be_turned_off_though_yaml_takes_that_for_a_truth_value() -> None:
+    assert load_config("quick", ["ppo.alarms.length.action=off"]).ppo.alarms.length.action == "off"
+    with pytest.raises(UserError, match=r"ppo\.alarms\.length\.action"):
+        load_config("quick", ["ppo.alarms.length.action=True"])

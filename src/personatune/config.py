@@ -132,12 +132,13 @@ class RewardConfig(Section):
 
 
 Action = Literal["off", "warn", "cool", "stop"]  # cool: learning rates halved, KL weight doubled, once; then stop
+_ChosenAction = Annotated[Action, BeforeValidator(_on_off)]
 
 
 class LengthAlarm(Section):
     """Sounds when the mean reply has less or more tokens than these times the reference's."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     low: Annotated[float, Field(ge=0)] = 0.5
     high: Annotated[float, Field(gt=0)] = 2.0
 
@@ -145,21 +146,21 @@ class LengthAlarm(Section):
 class RiseAlarm(Section):
     """Sounds when a share is this much above the reference's."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     rise: Share = 0.15
 
 
 class EntropyAlarm(Section):
     """Sounds when the entropy of the next token is below this share of the reference's."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     floor: Share = 0.5
 
 
 class DivergenceAlarm(Section):
     """Sounds when the judge's figure is this much below its first one while the learned reward rose."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     fall: Share = 0.1
 
 

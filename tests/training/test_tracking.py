@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,7 @@ import pytest
 from personatune.config import TrackingConfig
 from personatune.errors import UserError
 from personatune.training import tracking
-from personatune.training.tracking import SilentTracker, open_tracker
+from personatune.training.tracking import SilentTracker, open_tracker, worth_sampling
 
 CSV_ONLY = TrackingConfig(backends=["csv"])
 
@@ -163,3 +164,11 @@ def test_a_sample_with_a_line_end_that_only_unicode_knows_outlives_a_resume(tmp_
     open_tracker(tmp_path, CSV_ONLY, run="demo", stage="sft", resume_step=1).close()
     [line] = (tmp_path / "samples.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     assert json.loads(line)["reply"] == said.replace("\ud83d", "\ufffd")
+
+
+def test_a_long_runs_rollouts_are_sampled_ever_more_seldom() -> None:
+    shown = [update for update in range(1, 10_001) if worth_sampling(update)]
+    assert shown[:200] == list(range(1, 201))
+    assert len(shown) < 600
+    late = [after - before for before, after in pairwise(shown) if before > 5000]
+    assert 50 <= max(late) <= 200  # and yet it never ends

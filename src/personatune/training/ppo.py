@@ -34,7 +34,7 @@ from personatune.training.interrupts import StopRequest
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import CRITIC, POLICY
-from personatune.training.tracking import SilentTracker, Tracker
+from personatune.training.tracking import SilentTracker, Tracker, worth_sampling
 
 
 @dataclass
@@ -147,7 +147,8 @@ class PPOTrainer:
                 update += 1
                 result.metrics.append(metrics)
                 tracker.log(metrics, update)
-                tracker.samples("rollouts", _rollout_samples(experience), update)
+                if worth_sampling(update):
+                    tracker.samples("rollouts", _rollout_samples(experience), update)
                 task.advance(self.budget.passed(), reward=metrics["score"], kl=metrics["kl"])
                 if metrics["kl"] > self.config.kl_budget:
                     result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"

@@ -86,6 +86,14 @@ class TrackedStage:
     config: Mapping[str, Any]
 
 
+def worth_sampling(update: int) -> bool:
+    """Say whether an update's replies are written down: each of the first 200, every second of the next hundred, …
+
+    So a run of N updates leaves about 100 · (1 + ln(N / 100)) of them, where each would be megabytes after a night.
+    """
+    return update % max(1, update // 100) == 0
+
+
 class _Trackers:
     """The CSV files, which must be written, and others that may fail: a lost dashboard ends no training."""
 
