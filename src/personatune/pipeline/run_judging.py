@@ -28,9 +28,7 @@ def judge_model(run: Run, name: ModelName, unfinished: Path, progress: Progress,
     judges = find_judges(config.evaluation.judge)
     head = {"model": name, **made_from(run, name, "test"), "settings": config.evaluation.model_dump(mode="json")}
 
-    def keep(
-        what: str, items: int, size: int, work: Callable[[Chunk], Sequence[Any]], drawing: Drawing
-    ) -> list[Any]:
+    def keep(what: str, items: int, size: int, work: Callable[[Chunk], Sequence[Any]], drawing: Drawing) -> list[Any]:
         place = unfinished / f"{name}.{what}.jsonl"
         return in_chunks(place, {**head, "what": what}, items, size, work, drawing=drawing)
 

@@ -17,8 +17,8 @@ _COLUMNS = ["step", "name", "value"]
 class CsvTracker:
     """``metrics.csv`` in long form (step, name, value), so that a new figure never breaks it, and ``samples.jsonl``.
 
-    Rows are written as they come, each step's whole or not at all. Reopened for a resume, rows after ``resume_step`` are cut off: the resumed run
-    writes them again, and each step stands there once.
+    Rows are written as they come, those of a step whole or not at all. Reopened for a resume, rows after
+    ``resume_step`` are cut off: the resumed run writes them again, and each step stands there once.
     """
 
     def __init__(self, directory: Path, resume_step: int = 0) -> None:

@@ -218,9 +218,11 @@ class Processes:
             self.seed(int(torch.randint(2**31, ()).item()))
 
     def seed(self, seed: int) -> None:
-        """Seed torch's own generator (it draws dropout), differently in every process."""
-        if not self.alone:
-            torch.manual_seed(hash((seed, self.rank)) & 0x7FFFFFFF)
+        """Seed torch's own generator (it draws dropout), differently in every process.
+
+        Whatever this process drew before, a killed one that begins again draws the same.
+        """
+        torch.manual_seed(hash((seed, self.rank)) & 0x7FFFFFFF)
 
 
 class SharedCheckpoints(CheckpointManager):

@@ -203,9 +203,7 @@ class RewardModelTrainer:
         read = lengths > 0
         self.reward.length = LengthLine.fit(lengths[read], scores[read])
 
-    def _step(
-        self, data: SharedReplies, count: int, step: int, total: int, stop: StopRequest
-    ) -> tuple[float, float]:
+    def _step(self, data: SharedReplies, count: int, step: int, total: int, stop: StopRequest) -> tuple[float, float]:
         epoch, within = divmod(step, -(-count // self.config.batch_size))
         order = list(range(count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
