@@ -1,6 +1,6 @@
 """Kills a run at random moments, over and over, and compares what it comes to with a run that nobody disturbed.
 
-    python campaigns/kills.py [--kills 60] [--stops 20] [--seed 0] [--quick] [--keep FOLDER]
+    python campaigns/kills.py [--kills 60] [--stops 20] [--seed 0] [--quick] [--embedded] [--keep FOLDER]
 
 A random model small enough to be trained in a minute goes through every stage of ``personatune run`` and through
 ``personatune dpo``, as real processes. Each is killed with SIGKILL (the whole process group) at a random moment of a
@@ -11,7 +11,7 @@ file, the weights byte for byte, every figure but those of clocks, every row of 
 until all kills are spent.
 
 The last line is one JSON object; exit code 1 when something differs, a stop took longer or a command failed.
-``--quick``: 8 kills and 4 stops.
+``--quick``: 8 kills and 4 stops. ``--embedded``: the embedded model and dialogues, which take minutes a run.
 """
 
 from __future__ import annotations
@@ -125,23 +125,23 @@ def main() -> None:
     parser.add_argument("--stops", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="8 kills, 4 stops")
-    parser.add_argument("--keep", type=Path, help="work in this folder and leave it there")
+    parser.add_argument("--embedded", action="store_true", help="the embedded model instead of the random one")
+    parser.add_argument("--keep", type=Path, help="work in this folder, leave it there, go on with its undisturbed run")
     asked = parser.parse_args()
     kills, stops = (8, 4) if asked.quick else (asked.kills, asked.stops)
     with TemporaryDirectory() as temporary:
-        tally = campaign(asked.keep or Path(temporary), kills, stops, asked.seed)
+        tally = campaign(asked.keep or Path(temporary), kills, stops, asked.seed, embedded=asked.embedded)
     print_tally(tally)
     print(json.dumps(tally.to_json()))
     sys.exit(bool(tally.broken))
 
 
-def campaign(folder: Path, kills: int, stops: int, seed: int) -> Tally:
+def campaign(folder: Path, kills: int, stops: int, seed: int, *, embedded: bool = False) -> Tally:
     """Disturb runs until all kills and stops are spent; everything lies under ``folder``."""
     tally, rng = Tally(), random.Random(seed)
-    setting = make_setting(folder / "setting")
+    setting = None if embedded else make_setting(folder / "setting")
     calm = folder / "calm" / NAME
-    shutil.rmtree(calm.parent, ignore_errors=True)
-    calm.parent.mkdir(parents=True)
+    calm.parent.mkdir(parents=True, exist_ok=True)
     for command in commands(setting, calm.parent):
         process = Process(command, calm)
         if process.end():

@@ -27,6 +27,17 @@ SETTINGS = (
 )  # fmt: skip
 
 
+# The real model, a few steps of everything: what matters is how long it computes between two looks at the signals.
+EMBEDDED = (
+    "data.max_dialogues=32", "tracking.backends=[csv]", "sft.batch_size=2", "sft.compile=off", "sft.evaluations=2",
+    "sft.validation_dialogues=12", "preferences.pairs=40", "preferences.test_pairs=16", "preferences.ppo_prompts=16",
+    "reward.epochs=1", "ppo.updates=4", "ppo.judge_every=2", "ppo.judge_personas=4", "ppo.on_untrusted_reward=warn",
+    "evaluation.personas=6", "evaluation.quality_contexts=8", "evaluation.perplexity_dialogues=8",
+    "evaluation.bootstrap_samples=100", "compare.target_evaluation=1", "compare.choice_steps=2",
+    "compare.full_learning_rates=[1e-4]", "dpo.epochs=1",
+)  # fmt: skip
+
+
 def make_setting(folder: Path) -> Path:
     """Write the model and the dialogues that the tests use."""
     sys.path.insert(0, str(REPOSITORY))
@@ -37,13 +48,17 @@ def make_setting(folder: Path) -> Path:
     return folder
 
 
-def commands(setting: Path, runs: Path) -> list[list[str]]:
-    """Return the program's calls that make the run: every stage, and DPO beside them."""
+def commands(setting: Path | None, runs: Path) -> list[list[str]]:
+    """Return the program's calls that make the run: every stage, and DPO beside them.
+
+    Args:
+        setting: what `make_setting` wrote; None takes the embedded model and dialogues.
+    """
     program = [sys.executable, "-m", "personatune"]
-    places = ["--model", str(setting / "model"), "--data", str(setting / "made.jsonl"), "--runs", str(runs)]
-    chosen = [word for setting in SETTINGS for word in ("--set", setting)]
+    places = [] if setting is None else ["--model", str(setting / "model"), "--data", str(setting / "made.jsonl")]
+    chosen = [word for one in (EMBEDDED if setting is None else SETTINGS) for word in ("--set", one)]
     return [
-        [*program, "run", "--preset", "quick", "--name", NAME, *places, *chosen],
+        [*program, "run", "--preset", "quick", "--name", NAME, "--runs", str(runs), *places, *chosen],
         [*program, "dpo", "--run", NAME, "--runs", str(runs)],
     ]
 

@@ -158,7 +158,7 @@ class PPOTrainer:
                     if self._judge_is_due(result, update):
                         self._judge(result, update, tracker, stop)
                         if update:
-                            self._save(update, self._state(result))
+                            self._save(update, result, self._state(result))
                     if update >= self.config.updates or result.stopped is not None:
                         break
                     if self.processes.alone:  # an update that is cut off has moved weights already
@@ -177,10 +177,10 @@ class PPOTrainer:
                     if self.processes.any(stop.requested):
                         raise KeyboardInterrupt
                     if self.checkpoints.due:
-                        self._save(update, self._state(result))
+                        self._save(update, result, self._state(result))
             except KeyboardInterrupt:
                 if update and self.checkpoints.current != update and not stop.hurried:
-                    self._save(update, before or self._state(result))
+                    self._save(update, result, before or self._state(result))
                 tracker.close()
                 raise
         tracker.close()
@@ -250,7 +250,7 @@ class PPOTrainer:
             self.progress.say(f"PPO: {alarm}")
 
     def _state(self, result: PPOResult) -> _State:
-        """Return what a checkpoint of the last whole update holds; the tensors are no copies."""
+        """Return what a checkpoint of the last whole update holds beside its figures; the tensors are no copies."""
         self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])
         policy, policy_groups = optimizer_tensors(self.step.policy_optimizer)
         tensors = {"policy": self.split.branch_tensors(POLICY), "policy_optimizer": policy}
@@ -258,15 +258,16 @@ class PPOTrainer:
         state = {
             "policy_optimizer": policy_groups,
             "kl_coef": self.step.kl.coef,
-            "result": asdict(result),
         }
         if self.step.critic_optimizer is not None:
             tensors["critic"] = self.split.branch_tensors(CRITIC)
             tensors["critic_optimizer"], state["critic_optimizer"] = optimizer_tensors(self.step.critic_optimizer)
         return tensors, state
 
-    def _save(self, update: int, state: _State) -> None:
-        self.checkpoints.save(update, *state, best=state[1]["result"]["best_update"] == update)
+    def _save(self, update: int, result: PPOResult, state: _State) -> None:
+        tensors, rest = state
+        best = result.best_update == update
+        self.checkpoints.save(update, tensors, {**rest, "result": asdict(result)}, best=best)
 
     def _resume(self, result: PPOResult) -> int:
         saved = self.checkpoints.load_last()
