@@ -50,8 +50,9 @@ class Checkpoint:
 class CheckpointManager:
     """Writes, prunes and reads the checkpoints of one stage.
 
-    Kept are the newest ``keep_last`` and the best; the best is a mark (``best.json``) on one of the folders,
-    so that a step which is both is stored once.
+    Kept are the newest ``keep_last``, the best and the newest sound one. The best is a mark (``best.json``) on one of
+    the folders, so that a step which is both is stored once; soundness stands in the manifest, so that no kill comes
+    between a checkpoint and its mark.
     """
 
     def __init__(self, directory: Path, keep_last: int = 1) -> None:
@@ -67,8 +68,13 @@ class CheckpointManager:
         state: Mapping[str, Any],
         *,
         best: bool = False,
+        sound: bool = False,
     ) -> Path:
         """Write one checkpoint, all or nothing, then prune the older ones; return its folder.
+
+        Args:
+            sound: a training that diverges later goes back to here. It must follow from the step alone: what an
+                interrupt saves is not sound, or a resumed run would go back to another place than an unbroken one.
 
         Raises:
             UserError: the disk is full or the folder can't be written; older checkpoints are untouched.
@@ -86,6 +92,7 @@ class CheckpointManager:
                 folder / "manifest.json",
                 {
                     "step": step,
+                    "sound": sound,
                     "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
                     "versions": {"personatune": personatune.__version__, "torch": torch.__version__},
                 },
@@ -127,6 +134,21 @@ class CheckpointManager:
             raise UserError(f"{mark}: names {folder.name}, which is gone; delete {self.directory} to run it again")
         return _read(folder)
 
+    def load_sound(self) -> Checkpoint | None:
+        """Return the newest sound checkpoint, or None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        sound = next(filter(_is_sound, reversed(self._folders())), None)
+        return None if sound is None else _read(sound)
+
+    def drop_after(self, step: int) -> None:
+        """Delete the checkpoints of later steps: the training went back to this one and goes another way."""
+        for folder in self._folders():
+            if _step_of(folder) > step:
+                shutil.rmtree(folder)
+
     def clear(self) -> None:
         """Delete every checkpoint of this stage."""
         (self.directory / "best.json").unlink(missing_ok=True)
@@ -137,7 +159,7 @@ class CheckpointManager:
         if not self.directory.is_dir():
             return []
         found = [folder for folder in self.directory.iterdir() if _FOLDER.fullmatch(folder.name) and folder.is_dir()]
-        return sorted(found, key=lambda folder: int(folder.name.partition("-")[2]))
+        return sorted(found, key=_step_of)
 
     def _prune(self) -> None:
         folders = self._folders()
@@ -145,6 +167,7 @@ class CheckpointManager:
         kept = {folder.name for folder in folders[-self.keep_last :]}
         if mark.exists():
             kept.add(self._best_folder(mark))
+        kept |= {folder.name for folder in [*filter(_is_sound, folders)][-1:]}
         for folder in folders:
             if folder.name not in kept:
                 shutil.rmtree(folder)
@@ -156,6 +179,17 @@ class CheckpointManager:
         if not isinstance(name, str) or not _FOLDER.fullmatch(name):
             raise UserError(f"{mark}: found {row!r}, expected the name of a checkpoint folder; delete it")
         return name
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.partition("-")[2])
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        return bool(read_json(folder / "manifest.json")["sound"])
+    except (UserError, TypeError, KeyError):  # damaged, or of an older version
+        return False
 
 
 def _write_tensors(target: Path, named: Mapping[str, Tensor]) -> None:

@@ -231,10 +231,16 @@ class SharedCheckpoints(CheckpointManager):
         self.processes = processes
 
     def save(
-        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, best: bool = False
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        *,
+        best: bool = False,
+        sound: bool = False,
     ) -> Path:
         if self.processes.main:
-            return super().save(step, tensors, state, best=best)
+            return super().save(step, tensors, state, best=best, sound=sound)
         return self.directory / f"checkpoint-{step:06d}"
 
     def load_last(self) -> Checkpoint | None:
@@ -242,6 +248,13 @@ class SharedCheckpoints(CheckpointManager):
 
     def load_best(self) -> Checkpoint | None:
         return self._read(super().load_best)
+
+    def load_sound(self) -> Checkpoint | None:
+        return self._read(super().load_sound)
+
+    def drop_after(self, step: int) -> None:
+        if self.processes.main:
+            super().drop_after(step)
 
     def clear(self) -> None:
         if self.processes.main:

@@ -28,8 +28,9 @@ from personatune.progress import Progress, SilentProgress
 from personatune.training import rl_math
 from personatune.training.alarms import listen
 from personatune.training.budget import Budget
-from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import join_processes
+from personatune.training.divergence import SMALLER, Refused, Stability, told_rows
 from personatune.training.interrupts import StopRequest
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import RewardModel
@@ -52,6 +53,7 @@ class PPOResult:
     alarms: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     self_checks: dict[str, float] = field(default_factory=dict)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)  # see `Stability`
     seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -120,29 +122,37 @@ class PPOTrainer:
             )
         self.step = PPOUpdate(split, prompts, reward, config, seed=seed, folder=directory / "trunk")
         self.work = branch_work(split, POLICY)
+        setting = f"ppo.policy_learning_rate {config.policy_learning_rate:g}"
+        self.stability = Stability("PPO", setting, unit="update")
         self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
 
     def train(self) -> PPOResult:
         """Run all updates, or until the KL budget is spent; the policy branch ends at the best judged checkpoint.
 
         Raises:
+            DivergedError: something was not finite or exploded, and did so again after going back once.
             KeyboardInterrupt: Ctrl-C; the update under way was finished and saved.
             RuntimeError: a step-0 self-check failed (a defect of the program or an unsupported model, not of the data).
         """
         result = PPOResult()
         update = self._resume(result)
-        tracker = self.open_tracker(update)
+        tracker = self._open(update, result)
         with StopRequest() as stop, self.progress.task("PPO", self.budget.units(self.config.updates)) as task:
             task.advance(update if self.budget.seconds is None else self.budget.passed())
             if not result.judged:
                 self._judge(result, 0, tracker)
+                self._save(result, 0, sound=True)
             while update < self.config.updates and result.stopped is None:
-                with self.budget.running():
-                    experience = self.step.collect(self._contexts_of(update), update)
-                    if update == 0:
-                        result.self_checks = self.step.self_check(experience)
-                    metrics = self.step.improve(experience, update)
-                experience.rollouts.trunk.clear()
+                try:
+                    with self.budget.running():
+                        experience, metrics = self._update(result, update)
+                except Refused as refused:
+                    tracker.close()
+                    back = self._take_back(refused, result, update)
+                    task.advance(back - update if self.budget.seconds is None else 0)
+                    update = back
+                    tracker = self._open(update, result)
+                    continue
                 self._count(experience)
                 update += 1
                 result.metrics.append(metrics)
@@ -157,14 +167,44 @@ class PPOTrainer:
                 if update % self.config.judge_every == 0 or update == self.config.updates or result.stopped:
                     self._judge(result, update, tracker)
                 stopping = self.processes.any(stop.requested)
-                if stopping or result.judged[-1]["update"] == update:
-                    self._save(result, update)
+                judged = result.judged[-1]["update"] == update
+                if stopping or judged:
+                    self._save(result, update, sound=judged)
                 if stopping:
                     tracker.close()
                     raise KeyboardInterrupt
         tracker.close()
         self._restore_best(result)
         return result
+
+    def _open(self, update: int, result: PPOResult) -> Tracker:
+        tracker = self.open_tracker(update)
+        if result.judged and not update:  # the curves on disk begin anew
+            tracker.log({"judge": result.judged[0]["judge"]}, 0)
+        return tracker
+
+    def _update(self, result: PPOResult, update: int) -> tuple[Experience, dict[str, float]]:
+        experience = self.step.collect(self._contexts_of(update), update)
+        try:
+            if update == 0:
+                result.self_checks = self.step.self_check(experience)
+            return experience, self.step.improve(experience, update)
+        finally:
+            experience.rollouts.trunk.clear()
+
+    def _take_back(self, refused: Refused, result: PPOResult, update: int) -> int:
+        """Go back to the last sound checkpoint; the seconds that were spent since then stay spent."""
+
+        def rows() -> str:
+            lines = [one.context if isinstance(one, Episode) else one for one in self._contexts_of(update)]
+            return f"replies to {told_rows([repr(context.history[-1].text[:60]) for context in lines])}"
+
+        spent = self.budget.spent
+        sound = self.stability.take_back(refused, update, self.checkpoints, rows, self.progress.say)
+        back = self._restore(sound, result)
+        self.step.slow_down(SMALLER)
+        self.budget.spent = spent
+        return back
 
     def _contexts_of(self, update: int) -> list[Context | Episode]:
         """Return an update's contexts: passes over all of them in seeded order, so a resumed run sees the same ones."""
@@ -209,7 +249,7 @@ class PPOTrainer:
             result.warnings.append(str(alarm))
             self.progress.say(f"PPO: {alarm}")
 
-    def _save(self, result: PPOResult, update: int) -> None:
+    def _save(self, result: PPOResult, update: int, *, sound: bool) -> None:
         self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])
         policy, policy_groups = optimizer_tensors(self.step.policy_optimizer)
         tensors = {"policy": self.split.branch_tensors(POLICY), "policy_optimizer": policy}
@@ -218,17 +258,22 @@ class PPOTrainer:
             "policy_optimizer": policy_groups,
             "kl_coef": self.step.kl.coef,
             "result": asdict(result),
+            "stability": self.stability.state(),
         }
         if self.step.critic_optimizer is not None:
             tensors["critic"] = self.split.branch_tensors(CRITIC)
             tensors["critic_optimizer"], state["critic_optimizer"] = optimizer_tensors(self.step.critic_optimizer)
-        best = result.best_update == update
-        self.checkpoints.save(update, tensors, state, best=best)
+        best = result.best_update == update > 0
+        self.checkpoints.save(update, tensors, state, best=best, sound=sound)
 
     def _resume(self, result: PPOResult) -> int:
         saved = self.checkpoints.load_last()
         if saved is None:
             return 0
+        self.stability.restore(saved.state.get("stability"))
+        return self._restore(saved, result)
+
+    def _restore(self, saved: Checkpoint, result: PPOResult) -> int:
         self.split.restore_branch(POLICY, saved.tensors["policy"])
         restore_optimizer(
             self.step.policy_optimizer, saved.tensors["policy_optimizer"], saved.state["policy_optimizer"]
@@ -241,6 +286,7 @@ class PPOTrainer:
         self.step.kl.coef = saved.state["kl_coef"]
         for name, value in saved.state["result"].items():
             setattr(result, name, value)
+        result.rollbacks = self.stability.rollbacks
         self.budget.spent = result.seconds
         return saved.step
 
