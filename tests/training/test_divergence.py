@@ -290,7 +290,7 @@ def test_a_loss_below_that_of_guessing_is_no_explosion() -> None:
     for loss in (0.01, 0.01, 6.0, 6.8):
         watch.check(loss)
     with pytest.raises(Refused):
-        watch.check(30.0)
+        watch.check(60.0)
 
 
 def test_ppos_losses_are_measured_by_the_returns() -> None:
