@@ -211,7 +211,7 @@ _ORPHAN = re.compile(r"\b(what's|what is) yours\?", re.IGNORECASE)
 def _with_asked_name(turns: list[Turn]) -> list[Turn]:
     """ "Hi, I'm [name]. What's yours?" has lost what "yours" speaks of."""
     for index, turn in enumerate(turns[:3]):
-        match = _ORPHAN.search(turn.text)
+        match = _ORPHAN.search(turn.text) if "yours?" in turn.text.lower() else None
         if match and len(turn.text.split()) <= 5:
             turns[index] = Turn(turn.speaker, turn.text.replace(match[0], f"{match[1]} your name?"))
     return turns
