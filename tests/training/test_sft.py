@@ -17,7 +17,8 @@ from personatune.costs.meter import StageMeter
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.errors import UserError
 from personatune.model import likelihood
-from personatune.training.sft import SFTTrainer, encode_dialogues, held_out_loss
+from personatune.training.sft import SFTTrainer
+from personatune.training.sft_dialogues import encode_dialogues, held_out_loss
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels

@@ -65,8 +65,9 @@ class Checkpoint:
 class CheckpointManager:
     """Writes, prunes and reads the checkpoints of one stage.
 
-    Kept are the newest ``keep_last`` and the best that each of them knows, so that falling back to an earlier one
-    falls back to its best too. A step that is best and last is stored once.
+    Kept are the newest ``keep_last``, the best that each of them knows, so that falling back to an earlier one falls
+    back to its best too, and the newest sound one. All of it stands in the manifests, so that no kill comes between a
+    checkpoint and a mark on it. A step that is best and last is stored once.
 
     Args:
         identity: what the training is made from (settings, marks of model and data), as JSON values; checkpoints of
@@ -98,10 +99,15 @@ class CheckpointManager:
         state: Mapping[str, Any],
         *,
         best: bool = False,
+        sound: bool = False,
     ) -> Path:
         """Write one checkpoint, all or nothing, then prune the older ones; return its folder.
 
         Later ones go too: they were passed over as damaged or another training's, or a new training began.
+
+        Args:
+            sound: a training that diverges later goes back to here. It must follow from the step alone: what an
+                interrupt saves is not sound, or a resumed run would go back to another place than an unbroken one.
 
         Raises:
             UserError: the disk is full or the folder can't be written; older checkpoints are untouched.
@@ -121,6 +127,7 @@ class CheckpointManager:
                 {
                     "step": step,
                     "best": best_step,
+                    "sound": sound,
                     "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
                     "versions": {"personatune": personatune.__version__, "torch": torch.__version__},
                     "config": self.identity,
@@ -174,6 +181,25 @@ class CheckpointManager:
             raise UserError(f"{newest}: names {folder.name}, which is gone; delete {self.directory} to run it again")
         return _read(folder, self._manifest(folder))
 
+    def load_sound(self) -> Checkpoint | None:
+        """Return the newest sound checkpoint, or None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        sound = next(filter(self._is_sound, reversed(self._folders())), None)
+        if sound is None:
+            return None
+        found = _read(sound, self._manifest(sound))
+        self._note(found.step)
+        return found
+
+    def drop_after(self, step: int) -> None:
+        """Delete the checkpoints of later steps: the training went back to this one and goes another way."""
+        for folder in self._folders():
+            if _step_of(folder) > step:
+                _delete(folder)
+
     def clear(self) -> None:
         """Delete every checkpoint of this stage."""
         for folder in self._folders():
@@ -205,6 +231,7 @@ class CheckpointManager:
                 "sha256": {str(name): str(value) for name, value in found["sha256"].items()},
                 "step": int(found["step"]),
                 "best": None if best is None else int(best),
+                "sound": found.get("sound") is True,
             }
         except (TypeError, KeyError, ValueError, AttributeError):
             raise UserError(f"{place}: damaged (no list of files and step)") from None
@@ -214,6 +241,12 @@ class CheckpointManager:
         if odd is not None:
             raise UserError(f"{folder}: of another training ({odd})")
         return manifest
+
+    def _is_sound(self, folder: Path) -> bool:
+        try:
+            return bool(self._manifest(folder)["sound"])
+        except UserError:  # damaged, or of another training
+            return False
 
     def _best_before(self, step: int) -> int | None:
         """Return which step was the best until now: the newest checkpoint before this one knows."""
@@ -235,6 +268,7 @@ class CheckpointManager:
                 continue
             if best is not None:
                 kept.add(self._folder(best).name)
+        kept |= {folder.name for folder in [*filter(self._is_sound, folders)][-1:]}
         for folder in self._folders():
             if folder.name not in kept:
                 _delete(folder)

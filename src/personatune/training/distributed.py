@@ -233,10 +233,16 @@ class SharedCheckpoints(CheckpointManager):
         self.processes = processes
 
     def save(
-        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, best: bool = False
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        *,
+        best: bool = False,
+        sound: bool = False,
     ) -> Path:
         if self.processes.main:
-            return super().save(step, tensors, state, best=best)
+            return super().save(step, tensors, state, best=best, sound=sound)
         self._note(step)
         return self._folder(step)
 
@@ -249,6 +255,13 @@ class SharedCheckpoints(CheckpointManager):
 
     def load_best(self) -> Checkpoint | None:
         return self._read(super().load_best)
+
+    def load_sound(self) -> Checkpoint | None:
+        return self._read(super().load_sound)
+
+    def drop_after(self, step: int) -> None:
+        if self.processes.main:
+            super().drop_after(step)
 
     def clear(self) -> None:
         if self.processes.main:
