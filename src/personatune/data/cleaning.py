@@ -35,7 +35,6 @@ _SPACED_APOSTROPHE = re.compile(r"(?<=\w) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)", re.IGN
 _LOST_APOSTROPHE = re.compile(r"\bI (m|ve|ll)\b")
 _KNOWN_TRAITS = 100_000  # persona sentences whose mended form is kept: most come again and again
 _GAP = re.compile(r"\s+([.,!?])")
-_SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +77,22 @@ def clean_text(text: str, counts: Counter[str]) -> str:
         return text
     if not text.isascii():
         text = _fixed_encoding(text, counts)
-    text = _counted(text, _PREFIX.sub("", text), "speaker name in the text", counts)
+    if ":" in text:
+        text = _counted(text, _PREFIX.sub("", text), "speaker name in the text", counts)
     if "*" in text or "(" in text:
         acted = _BRACKETED_ACTION.sub(" ", _STARRED.sub(_unstarred, text))
         if acted != text:
             counts["stage direction"] += 1
             text = _GAP.sub(r"\1", acted)
-    text = _counted(text, _LINK.sub("", text), "link", counts)
+    lowered = text.lower()
+    if "http" in lowered or "www." in lowered:
+        text = _counted(text, _LINK.sub("", text), "link", counts)
     if has_placeholder(text):
         text = without_placeholders(text)
         counts["name placeholder" if text else "turn lost to a name placeholder"] += 1
     text = _counted(text, _joined_marks(text), "detokenised", counts)
-    text = _SPACES.sub(" ", text).strip()
-    spoken = text.split(" ")
+    spoken = text.split()
+    text = " ".join(spoken)
     if len(spoken) > LONGEST_TURN:
         counts["over-long turn"] += 1
         text = _shortened(spoken)
@@ -136,7 +138,7 @@ def _clean_dialogue(dialogue: Dialogue, known: dict[str, str], counts: Counter[s
     if not personas:
         counts["dropped: no persona"] += 1
         return None
-    return dataclasses.replace(dialogue, turns=tuple(turns), personas=personas)
+    return Dialogue(dialogue.id, tuple(turns), personas, dialogue.split, dialogue.ratings)
 
 
 def _clean_persona(persona: Persona, known: dict[str, str], counts: Counter[str]) -> Persona:
@@ -188,8 +190,13 @@ def _unstarred(match: re.Match[str]) -> str:
 def _joined_marks(text: str) -> str:
     if " " not in text:
         return text
-    text = _SPACED_DOTS.sub("...", text)
-    return _SPACED_MARK.sub(r"\1", _SPACED_APOSTROPHE.sub("'", text))
+    if text.count(".") > 1:
+        text = _SPACED_DOTS.sub("...", text)
+    if " '" in text:
+        text = _SPACED_APOSTROPHE.sub("'", text)
+    if " ." in text or " ," in text or " !" in text or " ?" in text or " ;" in text:
+        text = _SPACED_MARK.sub(r"\1", text)
+    return text
 
 
 def _shortened(spoken: list[str]) -> str:

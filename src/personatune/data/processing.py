@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from personatune.config import DataConfig
 from personatune.data.cleaning import clean_onto
+from personatune.data.densest import Densest
 from personatune.data.grounding import persona_turns, traits_by_use
 from personatune.data.inspection import describe
 from personatune.data.shelf import Shelf, Shelves
@@ -24,6 +24,7 @@ from personatune.errors import UserError
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 
 _PARTS = ("train", "validation", "test")
+_MOST_SPEAKERS = 256  # of a dialogue; there are two
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,18 @@ class DataProcessor:
         if leaked:
             raise AssertionError(f"the split leaks {len(leaked)} persona sentences, first {leaked[0]!r}")
         parts = {name: shelves.perspectives() for name in _PARTS}
-        for dialogue, places in zip(kept, split.places(), strict=True):
+        limit = self.config.max_dialogues
+        densest = None if limit is None else Densest(limit, self.seed)
+        for number, (dialogue, places) in enumerate(zip(kept, split.places(), strict=True)):
             for speaker, place in places:
-                if place in parts:
-                    self._add(dialogue.seen_by(speaker), parts[place], counts)
-                else:
+                if place not in parts:
                     counts[place] += 1
-        parts["train"] = self._richest(parts["train"], shelves, counts)
+                elif place == "train" and densest is not None:
+                    self._note(densest, number, dialogue, speaker, counts)
+                else:
+                    self._add(dialogue.seen_by(speaker), parts[place], counts)
+        if densest is not None:
+            self._add_densest(densest, kept, parts["train"], counts)
         if not parts["train"]:
             raise UserError(self._nothing_left(loaded.source, read, counts))
         if written:
@@ -169,11 +175,35 @@ class DataProcessor:
             part.append(window)
         return window
 
+    def _note(self, densest: Densest, number: int, dialogue: Dialogue, speaker: str, counts: Counter[str]) -> None:
+        window, marks = self._window(dialogue.seen_by(speaker))
+        if window is None:
+            counts["dropped: no reply to the partner"] += 1
+        else:
+            at = list(dialogue.personas).index(speaker)
+            densest.add(number * _MOST_SPEAKERS + at, window, sum(marks))
+
+    def _add_densest(
+        self, densest: Densest, kept: Shelf[Dialogue], part: Shelf[Perspective], counts: Counter[str]
+    ) -> None:
+        if len(densest) > densest.limit:
+            counts["dropped: beyond max_dialogues"] += len(densest) - densest.limit
+        for place in densest.chosen():
+            number, at = divmod(place, _MOST_SPEAKERS)
+            dialogue = kept[number]
+            window = self.window(dialogue.seen_by(list(dialogue.personas)[at]))
+            assert window is not None  # it was one when it was noted
+            part.append(window)
+
     def window(self, view: Perspective) -> Perspective | None:
         """Return the window of at most ``max_turns`` turns with most persona turns and the traits it speaks of first.
 
         It begins with a partner turn and ends with an own one; None when there is no such pair.
         """
+        return self._window(view)[0]
+
+    def _window(self, view: Perspective) -> tuple[Perspective | None, Sequence[bool]]:
+        """Return `window`, and which of its turns draw on the persona."""
         traits = view.persona.traits
         if len(traits) > self.config.max_traits:
             used = set(traits_by_use(view)[: self.config.max_traits])
@@ -183,41 +213,12 @@ class DataProcessor:
         first = next((index for index, turn in enumerate(turns) if turn.speaker == "partner"), len(turns))
         length = min(len(turns) - first, self.config.max_turns) // 2 * 2
         if length < 2:
-            return None
+            return None, ()
         marks = persona_turns(view)
         last = len(turns) - length
         start = max(range(first, last + 1, 2), key=lambda begin: (sum(marks[begin : begin + length]), -begin))
-        return dataclasses.replace(view, turns=turns[start : start + length])
-
-    def _richest(self, views: Shelf[Perspective], shelves: Shelves, counts: Counter[str]) -> Shelf[Perspective]:
-        """Keep ``max_dialogues``: of every persona the densest view first, then the second densest of each, and so on.
-
-        Density is persona turns per word, so that time goes into what teaches; going round the personas keeps a few
-        talkative speakers from filling the set.
-        """
-        import numpy as np
-
-        limit = self.config.max_dialogues
-        if limit is None or len(views) <= limit:
-            return views
-        counts["dropped: beyond max_dialogues"] += len(views) - limit
-        draw = random.Random(self.seed)
-        numbers: dict[int, int] = {}
-        personas, densities, ties = array("l"), array("d"), array("d")
-        for view in views:
-            personas.append(numbers.setdefault(hash(frozenset(view.persona.traits)), len(numbers)))
-            densities.append(-_density(view))
-            ties.append(draw.random())
-        by_persona = np.lexsort((ties, densities, personas))  # sorted by the last one first
-        grouped = np.asarray(personas)[by_persona]
-        begins = np.concatenate(([0], np.flatnonzero(np.diff(grouped)) + 1))
-        lengths = np.diff(np.append(begins, len(grouped)))
-        rank = np.empty(len(grouped), dtype=np.int64)
-        rank[by_persona] = np.arange(len(grouped)) - np.repeat(begins, lengths)
-        chosen = shelves.perspectives()
-        for place in np.lexsort((ties, densities, rank))[:limit].tolist():
-            chosen.append(views[place])
-        return chosen
+        end = start + length
+        return Perspective(view.id, view.persona, turns[start:end]), marks[start:end]
 
     def _nothing_left(self, source: str, read: Counter[str | None], counts: Counter[str]) -> str:
         losses = ", ".join(
@@ -264,9 +265,3 @@ def _sentences(views: Iterable[Perspective], asked: set[str] | None = None) -> s
     """Return the keys of all persona sentences, or of those among the asked ones."""
     keys = (sentence_key(trait) for view in views for trait in view.persona.traits)
     return set(keys) if asked is None else {key for key in keys if key in asked}
-
-
-def _density(view: Perspective) -> float:
-    """Return persona turns per word of the training sequence, the persona's own words included."""
-    length = sum(len(text.split()) for text in (*view.persona.traits, *(turn.text for turn in view.turns)))
-    return sum(persona_turns(view)) / length

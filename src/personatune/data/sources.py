@@ -241,7 +241,8 @@ def _read(row: Row, number: int) -> tuple[Schema, Dialogue]:
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise UnusableRowError("columns of an unknown form") from error
     said = record.get("split")
-    return schema, dataclasses.replace(dialogue, split=(split_named(str(said)) if said else None) or row.split)
+    split = (split_named(str(said)) if said else None) or row.split
+    return schema, dialogue if split is None else dataclasses.replace(dialogue, split=split)
 
 
 def _explained(reason: str, row: Row) -> str:
