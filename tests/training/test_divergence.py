@@ -307,7 +307,7 @@ def test_rows_without_a_finite_loss_are_named_first() -> None:
 
 
 def test_the_sound_checkpoint_outlives_newer_ones_and_those_can_be_dropped(tmp_path: Path) -> None:
-    manager = CheckpointManager(tmp_path)
+    manager = CheckpointManager(tmp_path, keep_last=1)
     for step, sound in ((2, True), (4, True), (5, False), (6, False)):
         manager.save(step, {"a": {"x": torch.full((2,), float(step))}}, {}, sound=sound)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-000004", "checkpoint-000006"]
