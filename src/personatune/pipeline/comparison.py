@@ -21,7 +21,8 @@ from personatune.progress import Progress
 from personatune.storage import read_json, write_json
 from personatune.training.distributed import Processes
 from personatune.training.divergence import DivergedError
-from personatune.training.sft import HeldOutPoint, SFTResult, SFTTrainer
+from personatune.training.sft import SFTTrainer
+from personatune.training.sft_result import HeldOutPoint, SFTResult
 from personatune.training.tracking import Tracker
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from personatune.training.budget import Budget
 from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
 from personatune.training.divergence import Refused, Stability, told_rows
+from personatune.training.dpo_result import DPOResult
 from personatune.training.encoded_pairs import EncodedPairs, check_start, encode_pairs, reply_likelihoods
 from personatune.training.identity import model_mark
 from personatune.training.interrupts import StopRequest
@@ -37,21 +38,6 @@ from personatune.training.rollouts import POLICY
 from personatune.training.tracking import SilentTracker, Tracker
 
 FIGURES = ("loss", "preference_loss", "accuracy", "lead", "chosen_logprob", "rejected_logprob")
-
-
-@dataclass
-class DPOResult:
-    """What the training did: its looks at held-out pairs, the step it ended at, and which of the looks was kept."""
-
-    looks: list[dict[str, float]] = field(default_factory=list)
-    steps: int = 0
-    best_step: int = 0
-    stopped: str | None = None
-    rollbacks: list[dict[str, Any]] = field(default_factory=list)  # see `Stability`
-    seconds: float = field(default=0.0, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class DPOTrainer:

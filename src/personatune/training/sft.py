@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,47 +36,11 @@ from personatune.training.gradient_step import GradientStep
 from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.sft_dialogues import encode_dialogues, held_out_loss, named_dialogues, sizes
+from personatune.training.sft_result import HeldOutPoint, SFTResult
 from personatune.training.tracking import SilentTracker, Tracker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True)
-class HeldOutPoint:
-    """One held-out evaluation.
-
-    Attributes:
-        step: optimiser steps so far.
-        tokens: tokens trained on so far (whole sequences).
-        seconds: training time so far, evaluations and checkpoints not counted.
-        loss: mean negative log-likelihood, nats a token, of the own turns of the held-out dialogues.
-        flops: operations of training so far.
-    """
-
-    step: int
-    tokens: int
-    seconds: float
-    loss: float
-    flops: float = 0.0
-
-
-@dataclass
-class SFTResult:
-    """What a training run did: the held-out curve from step 0 on, and why it ended."""
-
-    curve: list[HeldOutPoint] = field(default_factory=list)
-    stopped: str = "all steps done"
-    trainable_parameters: int = 0
-    compiled: str = ""  # whether the layers were compiled, and why
-    rollbacks: list[dict[str, Any]] = field(default_factory=list)  # see `Stability`
-
-    @property
-    def best(self) -> HeldOutPoint:
-        return min(self.curve, key=lambda point: point.loss)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "best": asdict(self.best)}
 
 
 class SFTTrainer:
