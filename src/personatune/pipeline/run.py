@@ -45,9 +45,7 @@ class Run:
         Raises:
             UserError: a name that is no plain folder name, no such run, or other settings than it was begun with.
         """
-        if not _NAME.fullmatch(name):
-            raise UserError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
-        directory = runs / name
+        directory = run_directory(runs, name)
         settings = directory / "config.yaml"
         if settings.is_file():
             saved = load_config(settings)
@@ -144,6 +142,17 @@ class Run:
             if not isinstance(row.get("stage"), str) or not _INSIDE.fullmatch(row["stage"]):
                 raise UserError(f"{place}, row {number}: stage {row.get('stage')!r} is no name of a stage or a model")
         return rows
+
+
+def run_directory(runs: Path, name: str) -> Path:
+    """Return where a run of this name lies.
+
+    Raises:
+        UserError: it is no plain folder name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+    return runs / name
 
 
 def _first_difference(saved: Config, wanted: Config) -> str:
