@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from personatune.anchors import require_standing
 from personatune.errors import UserError
 
 
@@ -25,6 +26,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the place can't be written; the target is left untouched.
     """
+    require_standing(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +86,7 @@ def append_jsonl(target: Path, row: Mapping[str, Any]) -> None:
     Raises:
         UserError: the disk is full or the place can't be written; what was there before stays.
     """
+    require_standing(target)
     line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

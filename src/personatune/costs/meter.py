@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from personatune.anchors import require_standing
 from personatune.costs.memory import PeakMemory
 from personatune.costs.savings import Bill, PriceTable, Savings, compare_bills
 from personatune.errors import UserError
@@ -284,6 +285,7 @@ def measure_matmul_peak(seconds: float = 1.0, size: int = 1536) -> float:
 
 
 def _append(ledger: Path, segment: StageCost) -> None:
+    require_standing(ledger)
     try:
         ledger.parent.mkdir(parents=True, exist_ok=True)
         with ledger.open("a", encoding="utf-8") as stream:

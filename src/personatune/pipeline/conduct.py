@@ -9,13 +9,15 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
+from personatune.anchors import standing
 from personatune.costs.meter import MetricsTracker, StageMeter, measure_matmul_peak
 from personatune.costs.savings import PriceTable
 from personatune.pipeline.estimate import check_memory
+from personatune.pipeline.failures import told_failures
 from personatune.pipeline.preference_stages import VARIANT_FUNCTIONS
 from personatune.pipeline.run import Run
 from personatune.pipeline.stages import STAGE_FUNCTIONS, TOGETHER, Stage
@@ -114,24 +116,30 @@ def _run(
     variant: Variant | None = None,
     despite_reward: bool = False,
 ) -> None:
-    """Run and measure one stage or variant; the main process notes that it is done."""
-    with costs.stage(name) as meter:
-        stage = Stage(run, name, meter, costs, progress, processes, despite_reward=despite_reward)
-        try:
-            if variant is None:
-                figures = STAGE_FUNCTIONS[name](stage)
-            else:
-                changed = replace(run, config=variant.config)
-                figures = VARIANT_FUNCTIONS[variant.stage](replace(stage, run=changed, variant=variant))
-                figures["of"] = variant.stage
-        except KeyboardInterrupt:  # all of them stop after the same step
+    """Run and measure one stage or variant; the main process notes that it is done.
+
+    Raises:
+        UserError: the run's folder went away in the middle, or the memory gave out.
+    """
+    kind = variant.stage if variant else name
+    changed = replace(run, config=variant.config) if variant else run
+    with standing(run.directory) if processes.main else nullcontext(), told_failures(changed, kind, costs):
+        with costs.stage(name) as meter:
+            stage = Stage(run, name, meter, costs, progress, processes, despite_reward=despite_reward)
+            try:
+                if variant is None:
+                    figures = STAGE_FUNCTIONS[name](stage)
+                else:
+                    figures = VARIANT_FUNCTIONS[variant.stage](replace(stage, run=changed, variant=variant))
+                    figures["of"] = variant.stage
+            except KeyboardInterrupt:  # all of them stop after the same step
+                _add_up(meter, processes)
+                raise
             _add_up(meter, processes)
-            raise
-        _add_up(meter, processes)
+            if processes.main:
+                meter.add(bytes_stored=sum(f.stat().st_size for f in run.folder(name).rglob("*") if f.is_file()))
         if processes.main:
-            meter.add(bytes_stored=sum(f.stat().st_size for f in run.folder(name).rglob("*") if f.is_file()))
-    if processes.main:
-        run.mark_done(name, figures)
+            run.mark_done(name, figures)
 
 
 def _add_up(meter: StageMeter, processes: Processes) -> None:
