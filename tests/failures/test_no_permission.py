@@ -74,7 +74,7 @@ def test_a_card_that_can_go_nowhere(program: Program, locked: Lock, tmp_path: Pa
     place = tmp_path / "cards"
     place.mkdir()
     locked(place)
-    ended = program("cards", "convert", "I have two dogs. | I am a chef.", str(place / "max.json"), "--name", "Max")
+    ended = program("cards", "convert", str(place / "max.json"), "--persona", "I have two dogs.", "--name", "Max")
     assert (ended.code, ended.line) == (2, f"{place / 'max.json'}: {DENIED}")
     assert list(place.iterdir()) == []
 
