@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from personatune.anchors import require_standing
 from personatune.errors import UserError
 from personatune.plain_json import parse_json
 from personatune.plain_text import whole_characters
@@ -34,6 +35,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the place can't be written; the target is left untouched.
     """
+    require_standing(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +179,7 @@ def append_text(target: Path, text: str) -> None:
     Raises:
         UserError: the disk is full or the place can't be written; what was there before stays.
     """
+    require_standing(target)
     content = text.encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from personatune.anchors import standing
 from personatune.costs.meter import MetricsTracker, StageMeter, measure_matmul_peak
 from personatune.costs.savings import PriceTable
 from personatune.pipeline.claims import Claim, claimed
 from personatune.pipeline.estimate import check_memory
+from personatune.pipeline.failures import told_failures
 from personatune.pipeline.preference_stages import VARIANT_FUNCTIONS
 from personatune.pipeline.run import Run
 from personatune.pipeline.stages import STAGE_FUNCTIONS, TOGETHER, UNFINISHED, Stage
@@ -112,6 +114,8 @@ def _claimed_by_main(run: Run, processes: Processes) -> Iterator[list[Claim]]:
     claims: list[Claim] = []
     with ExitStack() as stack:
         processes.from_main(lambda: claims.append(stack.enter_context(claimed(run.directory))))
+        if processes.main:
+            stack.enter_context(standing(run.directory))
         yield claims
 
 
@@ -147,26 +151,33 @@ def _run(
     variant: Variant | None = None,
     despite_reward: bool = False,
 ) -> None:
-    """Run and measure one stage or variant; the main process notes that it is done."""
-    with costs.stage(name) as meter:
-        stage = Stage(run, name, meter, costs, progress, processes, despite_reward=despite_reward)
-        try:
-            if variant is None:
-                figures = STAGE_FUNCTIONS[name](stage)
-            else:
-                changed = replace(run, config=variant.config)
-                figures = VARIANT_FUNCTIONS[variant.stage](replace(stage, run=changed, variant=variant))
-                figures["of"] = variant.stage
-        except KeyboardInterrupt:  # all of them stop after the same step
+    """Run and measure one stage or variant; the main process notes that it is done.
+
+    Raises:
+        UserError: the run's folder went away in the middle, or the memory gave out.
+    """
+    kind = variant.stage if variant else name
+    changed = replace(run, config=variant.config) if variant else run
+    with told_failures(changed, kind, costs):
+        with costs.stage(name) as meter:
+            stage = Stage(run, name, meter, costs, progress, processes, despite_reward=despite_reward)
+            try:
+                if variant is None:
+                    figures = STAGE_FUNCTIONS[name](stage)
+                else:
+                    figures = VARIANT_FUNCTIONS[variant.stage](replace(stage, run=changed, variant=variant))
+                    figures["of"] = variant.stage
+            except KeyboardInterrupt:  # all of them stop after the same step
+                _add_up(meter, processes)
+                raise
             _add_up(meter, processes)
-            raise
-        _add_up(meter, processes)
+            if processes.main:
+                files = [file for file in run.folder(name).rglob("*") if file.is_file()]
+                kept = [file for file in files if not _unfinished(run, name, file)]
+                meter.add(bytes_stored=sum(file.stat().st_size for file in kept))
         if processes.main:
-            kept = [file for file in run.folder(name).rglob("*") if file.is_file() and not _unfinished(run, name, file)]
-            meter.add(bytes_stored=sum(file.stat().st_size for file in kept))
-    if processes.main:
-        run.mark_done(name, figures)
-        _forget_checkpoints(run, name)
+            run.mark_done(name, figures)
+            _forget_checkpoints(run, name)
 
 
 def _unfinished(run: Run, name: str, file: Path) -> bool:
