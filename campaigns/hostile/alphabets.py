@@ -23,7 +23,8 @@ UNICODE = (
     "\u200e", "\u200f", "\u202e", "\u202d", "\u2066", "\u2069", "\u200b", "\u200c", "\u200d", "\ufeff", "\u00ad",
     "\u2028", "\u2029", "\u0085", "\u001c", "\ud800", "\udc00", "\ud83d", "\ude00", "\ud83d\ude00", "e\u0301", "\u0301",
     "a" + "\u0335" * 20, "\x00", "\x1b[31m", "\x1b]0;title\x07", "\x7f", "\x08", "\r", "\n", "\n\n", "\t", "\v", "\f",
-    "\u00a0", "\u3000", "\ufffd", "\uffff", "\U000e0041\U000e007f", "\ue0000\ue001", "\ue0001\ue001", "שלום", "سلام", "👩‍👩‍👧", "ﬁ", "İ", "ß",
+    "\u00a0", "\u3000", "\ufffd", "\uffff", "\U000e0041\U000e007f", "\ue0000\ue001", "\ue0001\ue001",
+    "שלום", "سلام", "👩‍👩‍👧", "ﬁ", "İ", "ß",
 )  # fmt: skip
 """Directions, nothing to see, halves of pairs, combining marks, NUL and other controls, all kinds of line ends."""
 

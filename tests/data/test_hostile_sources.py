@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from personatune.config import DataConfig
+from personatune.data.cleaning import LONGEST_TEXT, clean_text
 from personatune.data.pair_files import read_pairs
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.ranking_files import read_ranking_file
@@ -60,3 +62,27 @@ def test_lines_of_pairs_and_replies_end_at_newlines_alone(tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text(json.dumps({"reply": "a\u2028b"}, ensure_ascii=False) + "\n", encoding="utf-8")
     context = Context(Persona(("I sing.",)), (Turn("partner", "Hi!"),))
     assert GivenReplies.read(tmp_path / "a.jsonl").respond([context]) == ["a\u2028b"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**ROW, "persona": "I cook. " * 10_000},
+        {"persona": ["I cook."], "turns": [{"speaker": "AB"[n % 2], "text": "Hi."} for n in range(5_002)]},
+    ],
+)
+def test_a_row_longer_than_any_chat_is_counted_and_left_out(tmp_path: Path, row: dict[str, object]) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(ROW) + "\n" + json.dumps(row) + "\n", encoding="utf-8")
+    loaded = DatasetLoader(str(tmp_path / "a.jsonl")).load()
+    assert (len(loaded.dialogues), loaded.skipped) == (1, {"longer than any chat": 1})
+
+
+@pytest.mark.parametrize(
+    "middle", ["\t" * 2**20, " . " * 2**18, "User 1" * 2**17, "(" * 2**20, "*a" * 2**19, "é" * 2**19]
+)
+def test_a_line_of_a_megabyte_is_mended_within_its_first_words(middle: str) -> None:
+    counts: Counter[str] = Counter()
+    mended = clean_text(f"I sing {middle} and cook", counts)
+    assert mended == "" or mended.startswith("I sing")  # a sentence with a placeholder falls away
+    assert len(mended) <= LONGEST_TEXT
+    assert counts["over-long text"] == 1

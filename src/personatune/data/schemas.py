@@ -15,6 +15,9 @@ from personatune.plain_json import parse_json
 Record = Mapping[str, Any]
 Speech = tuple[str, str]  # speaker, text
 
+MOST_TURNS, MOST_TRAITS = 5_000, 500
+"""Of a row. Known datasets stay below a tenth; a line of a megabyte may hold a hundred thousand."""
+
 _SILENCE = "__SILENCE__"
 _PERSONA_FIELDS = ("persona", "personas", "personality", "user_persona", "persona_info", "traits", "profile")
 _DIALOGUE_FIELDS = (
@@ -180,6 +183,8 @@ def _dialogue(name: str, spoken: Sequence[Speech], personas: Mapping[str, Sequen
         raise UnusableRowError("no dialogue")
     if len({speaker for speaker, _ in spoken}) > 2:
         raise UnusableRowError("more than two speakers")
+    if len(spoken) > MOST_TURNS or any(len(traits) > MOST_TRAITS for traits in personas.values()):
+        raise UnusableRowError("longer than any chat")
     kept = {speaker: Persona(tuple(traits)) for speaker, traits in personas.items() if traits}
     if not kept:
         raise UnusableRowError("no persona")
