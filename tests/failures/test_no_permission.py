@@ -23,7 +23,7 @@ def test_a_folder_of_runs_that_cant_be_written(program: Program, locked: Lock) -
     program.runs.mkdir()
     locked(program.runs)
     ended = program.begin()
-    assert (ended.code, ended.line) == (2, f"{program.run / 'config.yaml'}: {DENIED}")
+    assert (ended.code, ended.line) == (2, f"{program.run}: can't be written (Permission denied); choose another place")
     assert list(program.runs.iterdir()) == []
 
 

@@ -15,7 +15,10 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from personatune.config import load_config
 from personatune.costs.memory import out_of_memory
+from personatune.errors import UserError
+from personatune.pipeline.run import Run
 from personatune.training.checkpoints import CheckpointManager
 from personatune.training.sft import SFTResult, SFTTrainer
 
@@ -40,11 +43,11 @@ def room_for(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def cramped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have training take no more than 150 MiB on top of the model that is loaded."""
+    """Have training take no more than 100 MiB on top of the model that is loaded."""
     plain = SFTTrainer.train
 
     def train(trainer: SFTTrainer) -> SFTResult:
-        with room_for(150 * MIB):
+        with room_for(100 * MIB):
             return plain(trainer)
 
     monkeypatch.setattr(SFTTrainer, "train", train)
@@ -56,7 +59,7 @@ SETTINGS = ("sft.batch_size=32", "data.max_dialogues=60", "sft.evaluations=1", "
 def test_a_step_without_memory_names_a_setting_that_works_and_goes_on_from_the_last_checkpoint(
     program: Program, tiny: TinyModels, tmp_path: Path, cramped: None
 ) -> None:
-    wide = str(tiny.save(tmp_path / "wide", layers=6, hidden=192, spread=0.05))
+    wide = str(tiny.save(tmp_path / "wide", layers=16, hidden=64, spread=0.05))
     assert program.begin("prepare", *SETTINGS, model=wide).code == 0
     ended = program.stage("sft")
     assert ended.code == 2
@@ -111,3 +114,12 @@ def test_memory_that_gave_out_is_known_whoever_tells_it(error: Exception) -> Non
 def test_other_errors_are_not_taken_for_it() -> None:
     for error in (RuntimeError("shapes don't fit"), OSError(errno.ENOENT, "No such file"), ValueError("bad_alloc")):
         assert not out_of_memory(error)
+
+
+def test_settings_that_only_save_memory_may_change_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    Run.open(tmp_path, "mine", load_config("quick")).mark_done("prepare", {})
+    smaller = load_config("quick", ["sft.micro_batch_size=1", "branch.trunk_memory_gb=0"])
+    assert Run.open(tmp_path, "mine", smaller).config == smaller
+    assert Run.open(tmp_path, "mine").config.sft.micro_batch_size == 1
+    with pytest.raises(UserError, match=r"begun with other settings \(sft\.epochs: \d+, now 9\)"):
+        Run.open(tmp_path, "mine", load_config("quick", ["sft.micro_batch_size=2", "sft.epochs=9"]))

@@ -33,6 +33,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # to be put back afterwards
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         for name in ("huggingface_hub.constants.HF_HUB_OFFLINE", "datasets.config.HF_HUB_OFFLINE"):
             monkeypatch.setattr(name, False)
@@ -83,6 +84,8 @@ def test_a_user_who_forbade_the_hub_is_reminded(program: Program) -> None:
 
 
 def test_a_hub_that_answers_with_an_error_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
     class Refuses(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.send_response(503)
@@ -105,7 +108,7 @@ def test_a_hub_that_answers_with_an_error_is_there(monkeypatch: pytest.MonkeyPat
 def test_the_program_asks_once_and_prints_nothing_else(base: Path, tmp_path: Path) -> None:
     """With the libraries' own five tries a file this took a minute and thirty lines."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf"), "no_proxy": "127.0.0.1"}
     half = tmp_path / "hf" / "hub" / "models--me--half"  # only its config had arrived
     (half / "snapshots" / "c0ffee").mkdir(parents=True)
     (half / "refs").mkdir()
