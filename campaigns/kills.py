@@ -115,7 +115,11 @@ class Process:
         os.killpg(self.process.pid, number)
 
     def end(self) -> int:
-        return self.process.wait()
+        try:
+            return self.process.wait()
+        except BaseException:  # the campaign is stopped, and so is what it began
+            self.signal(signal.SIGKILL)
+            raise
 
 
 def main() -> None:
@@ -129,16 +133,20 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="work in this folder, leave it there, go on with its undisturbed run")
     asked = parser.parse_args()
     kills, stops = (8, 4) if asked.quick else (asked.kills, asked.stops)
+    tally = Tally()
     with TemporaryDirectory() as temporary:
-        tally = campaign(asked.keep or Path(temporary), kills, stops, asked.seed, embedded=asked.embedded)
+        try:
+            campaign(asked.keep or Path(temporary), kills, stops, asked.seed, tally, embedded=asked.embedded)
+        except KeyboardInterrupt:
+            tally.broken.append("the campaign itself was stopped; the run under way was not compared")
     print_tally(tally)
     print(json.dumps(tally.to_json()))
     sys.exit(bool(tally.broken))
 
 
-def campaign(folder: Path, kills: int, stops: int, seed: int, *, embedded: bool = False) -> Tally:
+def campaign(folder: Path, kills: int, stops: int, seed: int, tally: Tally, *, embedded: bool = False) -> None:
     """Disturb runs until all kills and stops are spent; everything lies under ``folder``."""
-    tally, rng = Tally(), random.Random(seed)
+    rng = random.Random(seed)
     setting = None if embedded else make_setting(folder / "setting")
     calm = folder / "calm" / NAME
     calm.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +154,7 @@ def campaign(folder: Path, kills: int, stops: int, seed: int, *, embedded: bool 
         process = Process(command, calm)
         if process.end():
             tally.broken.append(f"the undisturbed run failed: {_last_line(process.log)}")
-            return tally
+            return
     took = _seconds(calm)
     while tally.spent() < kills + stops and not tally.broken:
         left = kills - tally.kills.total(), stops - tally.stops.total()
@@ -158,7 +166,6 @@ def campaign(folder: Path, kills: int, stops: int, seed: int, *, embedded: bool 
         tally.rounds += 1
         if not tally.broken:
             tally.broken += [f"run {tally.rounds}: {odd}" for odd in differences(calm, runs / NAME)]
-    return tally
 
 
 def _plan(kills: int, stops: int, rng: random.Random) -> dict[str, list[Kind]]:
