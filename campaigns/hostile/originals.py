@@ -152,7 +152,9 @@ def convai2_texts() -> list[Original]:
 
 def parquets() -> list[Original]:
     stream = io.BytesIO()
-    table = pa.table({"persona": [_MINE, _YOURS], "dialogue": [[text for _, text in _TALK]] * 2})
+    personas = [[f"I own {number} cats.", *_MINE] for number in range(6)]
+    talks = [[f"{text} {number}" for _, text in _TALK] for number in range(6)]
+    table = pa.table({"persona": personas, "dialogue": talks})
     pq.write_table(table, stream)
     return [Original("a.parquet", stream.getvalue())]
 

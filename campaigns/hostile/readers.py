@@ -121,10 +121,10 @@ def _valid_checkpoint(folder: Path) -> Path:
 
 
 def checkpoint_files(folder: Path) -> list[Original]:
-    """Return the files of a checkpoint, and again with the manifest's hash made to fit them."""
+    """Return the files of a checkpoint, and those beside it."""
     shutil.rmtree(folder, ignore_errors=True)
     made = _valid_checkpoint(folder)
-    files = [*sorted(made.iterdir()), folder / "best.json"]
+    files = [*sorted(made.iterdir()), *folder.glob("*.json")]
     return [Original(file.name, file.read_bytes()) for file in files]
 
 
