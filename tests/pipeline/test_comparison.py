@@ -10,7 +10,7 @@ import pytest
 from tests.pipeline.test_run import call
 
 from personatune.training.divergence import DivergedError
-from personatune.training.sft import SFTResult, SFTTrainer
+from personatune.training.sft import SFTTrainer
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -77,7 +77,7 @@ def test_a_rate_that_diverges_is_out_of_the_search_and_ends_nothing(
 ) -> None:
     real = SFTTrainer.train
 
-    def train(trainer: SFTTrainer) -> SFTResult:
+    def train(trainer: SFTTrainer) -> Any:
         if trainer.config.learning_rate == 0.5:
             raise DivergedError("SFT diverged again")
         return real(trainer)
