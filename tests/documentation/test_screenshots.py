@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from screenshots import DESKTOP, MOST_BYTES, PHONE, SHOTS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
