@@ -16,7 +16,7 @@ import pytest
 from personatune.cli import main
 from personatune.config import get_default_config
 from personatune.demo.page import Page
-from personatune.demo.server import is_loopback, require_free_port, require_password, serve
+from personatune.demo.server import is_loopback, require_free_port, serve
 from personatune.errors import UserError
 from personatune.pipeline.run import Run
 
@@ -183,48 +183,3 @@ def _index(address: str, name: str) -> int:
 
     config = httpx.get(f"{address}config").json()
     return next(int(one["id"]) for one in config["dependencies"] if one["api_name"] == name)
-
-
-@pytest.mark.parametrize(
-    ("host", "share"), [("0.0.0.0", False), ("192.168.1.7", False), ("::", False), ("127.0.0.1", True)]
-)
-def test_a_page_that_others_reach_needs_a_password(host: str, share: bool) -> None:
-    with pytest.raises(UserError, match=r"lets others reach the page: set a password in PERSONATUNE_DEMO_PASSWORD"):
-        require_password(host, share=share, password=None)
-    with pytest.raises(UserError, match="the password is empty"):
-        require_password(host, share=share, password=" ")
-    require_password(host, share=share, password="open sesame")
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_a_page_of_this_machine_alone_needs_none(host: str) -> None:
-    require_password(host, share=False, password=None)
-
-
-def test_the_command_refuses_an_open_page_before_it_loads_anything(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("PERSONATUNE_DEMO_PASSWORD", raising=False)
-    monkeypatch.setattr(sys, "argv", ["personatune", "demo", "--host", "0.0.0.0"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("personatune: --host 0.0.0.0 lets others reach the page")
-
-
-def test_a_page_with_a_password_shows_nothing_without_it(page: Page) -> None:
-    import httpx
-
-    port = free_port()
-    blocks = serve(page, "127.0.0.1", port, password="open sesame")
-    url = f"http://127.0.0.1:{port}"
-    try:
-        with httpx.Client(base_url=url, timeout=60, follow_redirects=True) as stranger:
-            assert stranger.get("/config").status_code == 401
-            assert stranger.post("/login", data={"username": "me", "password": "open"}).status_code == 400
-            assert stranger.get("/config").status_code == 401
-            assert "open sesame" not in stranger.get("/").text
-            assert stranger.post("/login", data={"username": "me", "password": "open sesame"}).status_code == 200
-            assert stranger.get("/config").status_code == 200
-    finally:
-        blocks.close()

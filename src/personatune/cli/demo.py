@@ -28,13 +28,6 @@ def demo(
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
     share: Annotated[bool, typer.Option("--share", help="Ask gradio for a public address.")] = False,
-    password: Annotated[
-        str | None,
-        typer.Option(
-            envvar="PERSONATUNE_DEMO_PASSWORD",
-            help="Asked of visitors; needed where others reach the page. Better set in the environment.",
-        ),
-    ] = None,
     votes: Annotated[
         Path | None, typer.Option(help="The file that votes are added to; by default votes.jsonl under --runs.")
     ] = None,
@@ -43,11 +36,10 @@ def demo(
     runs: Runs = RUNS,
 ) -> None:
     """Chat in a browser, see what each reply does to its persona, and vote between models, blind."""
-    from personatune.demo.server import require_free_port, require_password, serve, warm_up
+    from personatune.demo.server import is_loopback, require_free_port, serve, warm_up
 
     if find_spec("gradio") is None:
         raise UserError("the demo needs gradio: pip install 'personatune[demo]'")
-    require_password(host, share=share, password=password)
     require_free_port(host, port)
     set_up_libraries()
     from personatune.demo.ballots import Ballots
@@ -71,9 +63,11 @@ def demo(
     reader = Reader(JudgedEvaluator(judge, threshold=threshold) if judge is not None else None)
     warm_up(shelf, reader)
     ballots = Ballots(votes or runs / "votes.jsonl")
-    blocks = serve(Page(shelf, ballots, reader), host, port, share=share, password=password)
+    blocks = serve(Page(shelf, ballots, reader), host, port, share=share)
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"votes are added to {ballots.file}; {', '.join(shelf.names)} at http://{shown}:{port} (Ctrl-C ends it)")
+    if share or not is_loopback(host):
+        typer.echo("whoever has the address can chat and vote: there is no password")
     blocks.block_thread()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hmac
 import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from personatune.demo.page import Page
 
 LOOPBACK = "127.0.0.1"
-PASSWORD_VARIABLE = "PERSONATUNE_DEMO_PASSWORD"
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -43,21 +41,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def require_password(host: str, *, share: bool, password: str | None) -> None:
-    """Check that a page which others can reach asks for a password.
-
-    Raises:
-        UserError: it has none, or an empty one.
-    """
-    if password is not None and not password.strip():
-        raise UserError(f"the password is empty; leave it out, or set {PASSWORD_VARIABLE} to a secret")
-    if password is None and (share or not is_loopback(host)):
-        asked = "--share" if share else f"--host {host}"
-        raise UserError(
-            f"{asked} lets others reach the page: set a password in {PASSWORD_VARIABLE}, or stay on {LOOPBACK}"
-        )
-
-
 def warm_up(shelf: Shelf, reader: Reader) -> None:
     """Have each model say a token and the critic read a line: what is prepared at first use is ready for visitors."""
     persona = Persona(("I have two dogs.",))
@@ -70,26 +53,21 @@ def warm_up(shelf: Shelf, reader: Reader) -> None:
     reader.read([Exchange(context, "I have two dogs at home.")])
 
 
-def serve(page: Page, host: str, port: int, *, share: bool = False, password: str | None = None) -> Any:
+def serve(page: Page, host: str, port: int, *, share: bool = False) -> Any:
     """Serve the page in the background; return gradio's blocks, to be waited for or closed.
 
     Args:
         share: ask gradio for a public address.
-        password: asked of visitors, under any name; None asks for none.
 
     Raises:
         UserError: one can't listen there.
     """
     from personatune.demo.app import build, launch_options
 
-    def right(_name: str, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "replace"), (password or "").encode("utf-8", "replace"))
-
     blocks = build(page)
     try:
         blocks.launch(
             server_name=host, server_port=port, share=share, prevent_thread_lock=True, inbrowser=False,
-            auth=right if password is not None else None, auth_message="Any name, and the password you were given.",
             **launch_options(),
         )  # fmt: skip
     except OSError as error:
