@@ -16,11 +16,14 @@ PACKAGE = Path(personatune.__file__).parent
 
 GROUND = {
     "allocator",
+    "anchors",
     "config",
     "configs",
     "costs",
     "dialogue",
+    "embedded",
     "errors",
+    "hub",
     "intervals",
     "launch",
     "lexicon",

@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__(one_line(without_secrets(line)))
 
 
+class DamagedFileError(UserError):
+    """A file that came with the installation isn't what was published: nobody may go on without it as if it were."""
+
+
 class ToldElsewhereError(UserError):
     """A user's mistake that another process of the same run tells: this one only ends with the same exit code."""
 

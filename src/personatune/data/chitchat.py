@@ -16,6 +16,7 @@ from typing import Any
 
 from personatune.data.statements import Caser, self_statements
 from personatune.dialogue import Dialogue, Persona, Turn
+from personatune.embedded import check_embedded
 from personatune.errors import UserError
 from personatune.words import keyword_stems
 
@@ -33,7 +34,7 @@ def chitchat_file() -> Path:
     """Return the data file of the installed ``chitchat-dataset`` package without importing it.
 
     Raises:
-        UserError: the package is not installed.
+        UserError: the package is not installed, or its file isn't the published one.
     """
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or found.origin is None:
@@ -41,6 +42,7 @@ def chitchat_file() -> Path:
     path = Path(found.origin).with_name("dataset.json")
     if not path.is_file():
         raise UserError(f"chitchat: {path} is missing; pip install --force-reinstall chitchat-dataset")
+    check_embedded("chitchat-dataset", path.parent)
     return path
 
 

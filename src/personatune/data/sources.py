@@ -16,6 +16,7 @@ from personatune.data.reading import Row, data_files, read_rows, split_named, wi
 from personatune.data.schemas import Schema, UnusableRowError, schema_of
 from personatune.dialogue import Dialogue
 from personatune.errors import UserError, did_you_mean
+from personatune.hub import why_no_hub
 
 # Above this share of unreadable rows the file itself is at fault and going on would hide it.
 BROKEN_SHARE_TOLERATED = 0.01
@@ -154,20 +155,25 @@ def hub_rows(source: str, revision: str | None = None) -> Iterator[Row]:
     Raises:
         UserError: unknown, unreachable or of a kind that needs its own code.
     """
+    no_hub = "" if Path(source).is_dir() else why_no_hub()  # before `datasets` is loaded: it reads once whether to ask
     from datasets import load_dataset
 
     name, _, configuration = source.partition(":")
     try:
         splits = load_dataset(name, configuration or None, revision=revision)
     except Exception as error:  # the hub client raises a dozen kinds, all of them the user's to solve
-        reason = " ".join(str(error).split())[:160]
+        reason = f"not in the local cache, and {no_hub}" if no_hub else _shortened(error)
         raise UserError(
-            f"{source}: neither a local file or folder nor a dataset that could be fetched from the hub "
-            f"({type(error).__name__}: {reason}); download it elsewhere and give the path of the file or folder"
+            f"{source}: neither a local file or folder nor a dataset that could be fetched from the hub ({reason}); "
+            "download it elsewhere and give the path of the file or folder"
         ) from error
     for split, rows in splits.items():
         for number, value in enumerate(rows, start=1):
             yield Row(f"{source} ({split}), row {number}", value, split_named(str(split)))
+
+
+def _shortened(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def last_rows(rows: Iterator[Row]) -> Iterator[Row]:

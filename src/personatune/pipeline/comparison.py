@@ -78,7 +78,6 @@ def compare_fine_tuning(
     peak = joint_peak(meter.device, processes.gather(meter.peak_memory()))
     if not processes.main:  # its ledger has the costs of all
         return {"savings": {}}
-    trainer.checkpoints.clear()
     peaks = {"lora": costs.costs()["sft"].peak_memory_bytes, "full": peak}
     lora = StageCost("lora", target.seconds, 0.0, peaks["lora"])
     full = StageCost("full", result.curve[-1].seconds, 0.0, peaks["full"])
@@ -114,6 +113,8 @@ def _try_rates(
         return []
     place = folder / "choice.json"
     tried: list[dict[str, float]] = read_json(place) if place.is_file() else []
+    for done in tried:  # a kill came before this was deleted
+        shutil.rmtree(folder / f"choice-{done['learning_rate']:g}", ignore_errors=True)
     for rate in config.compare.full_learning_rates[len(tried) :]:
         settings = config.sft.model_copy(
             update={"learning_rate": rate, "max_steps": config.compare.choice_steps, "evaluations": 1, "samples": 0}
@@ -131,11 +132,11 @@ def _try_rates(
             meter=meter,
         )
         last = trainer.train().curve[-1]
-        shutil.rmtree(folder / f"choice-{rate:g}", ignore_errors=True)
         del trainer
         gc.collect()  # the peak of the next one must be its own
         tried.append({"learning_rate": rate, "loss": last.loss, "steps": last.step})
         write_json(place, tried)
+        shutil.rmtree(folder / f"choice-{rate:g}", ignore_errors=True)
     return tried
 
 

@@ -28,6 +28,7 @@ from personatune.progress import Progress, SilentProgress
 from personatune.training.budget import Budget
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
+from personatune.training.identity import model_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.preference_math import chosen_losses, implicit_rewards, preference_losses
 from personatune.training.preference_report import PairLikelihood, look_figures, pairs_fingerprint, report
@@ -101,8 +102,12 @@ class DPOTrainer:
         self.parameters: list[nn.Parameter] = split.parameters(POLICY)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
         self.processes = join_processes()
+        settings = config.model_dump(mode="json")
+        identity = {"stage": "dpo", "seed": seed, "model": model_mark(split.backbone), "settings": settings}
         self.processes.shard(split.backbone)
-        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        self.checkpoints = self.processes.checkpoints(
+            directory / "checkpoints", identity=identity, say=self.progress.say
+        )
         self._encoded: tuple[str, _Pairs] | None = None  # held-out pairs, to be judged once more after the training
 
     def train(self, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> DPOResult:
@@ -110,7 +115,7 @@ class DPOTrainer:
 
         Raises:
             UserError: no pairs, or an interrupted training on other pairs lies in the folder.
-            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved.
+            KeyboardInterrupt: Ctrl-C; the last whole step was saved, the next call goes on there.
             RuntimeError: the fresh policy isn't the reference (a defect of the program or an unsupported model).
         """
         self._check(pairs, held_out)
@@ -121,31 +126,40 @@ class DPOTrainer:
         result = DPOResult()
         self._resume(result, marks)
         tracker = self.open_tracker(result.steps)
-        with StopRequest() as stop:
-            with self.budget.running():
-                train = self._encode(pairs, "trunk")
-            test = self._encode(held_out, "trunk-held-out")
-            if not result.looks:
-                self._self_check(train)
-                self._look(test, held_out, result, tracker)
-            with self.progress.task("DPO", total) as task:
-                task.advance(result.steps)
-                while result.steps < total and result.stopped is None:
-                    with self.budget.running():
-                        figures = self._step(train, result.steps, total)
-                    result.steps += 1
-                    tracker.log(figures, result.steps)
-                    task.advance(1, loss=figures["loss"], accuracy=figures["accuracy"])
-                    if self.processes.any(self.budget.over) and result.steps < total:
-                        result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at step {result.steps}"
-                    if result.steps in looks or result.stopped:
-                        self._look(test, held_out, result, tracker)
-                    stopping = self.processes.any(stop.requested)
-                    if stopping or result.looks[-1]["step"] == result.steps:
-                        self._save(result, marks)
-                    if stopping:
-                        tracker.close()
-                        raise KeyboardInterrupt
+        with StopRequest(alone=self.processes.alone) as stop:
+            try:
+                with self.budget.running(), stop.at_once():
+                    train = self._encode(pairs, "trunk")
+                with stop.at_once():
+                    test = self._encode(held_out, "trunk-held-out")
+                    if not result.looks:
+                        self._self_check(train)
+                with self.progress.task("DPO", total) as task:
+                    task.advance(result.steps)
+                    while True:
+                        looked = result.looks[-1]["step"] if result.looks else -1
+                        if looked < result.steps and (result.steps in looks | {0} or result.stopped):
+                            self._look(test, held_out, result, tracker, stop)
+                            if result.steps:
+                                self._save(result, marks)
+                        if result.steps >= total or result.stopped is not None:
+                            break
+                        with self.budget.running():
+                            figures = self._step(train, result.steps, total, stop)
+                        result.steps += 1
+                        tracker.log(figures, result.steps)
+                        task.advance(1, loss=figures["loss"], accuracy=figures["accuracy"])
+                        if self.processes.any(self.budget.over) and result.steps < total:
+                            result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at step {result.steps}"
+                        if self.processes.any(stop.requested):
+                            raise KeyboardInterrupt
+                        if self.checkpoints.due:
+                            self._save(result, marks)
+            except KeyboardInterrupt:
+                if result.steps and self.checkpoints.current != result.steps and not stop.hurried:
+                    self._save(result, marks)  # where a look is due, the next call takes it first
+                tracker.close()
+                raise
         tracker.close()
         self._restore_best(result)
         train.data.clear()
@@ -162,12 +176,14 @@ class DPOTrainer:
         if fewest < self.processes.count:
             raise UserError(f"{fewest} preference pairs for {self.processes.count} processes; launch fewer")
 
-    def _step(self, train: _Pairs, step: int, total: int) -> dict[str, float]:
+    def _step(self, train: _Pairs, step: int, total: int, stop: StopRequest) -> dict[str, float]:
         epoch, within = divmod(step, -(-train.count // self.config.batch_size))
         order = list(range(train.count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         order = in_turn(order)
-        figures = self.gradients(train, order[within * self.config.batch_size : (within + 1) * self.config.batch_size])
+        chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
+        with stop.at_once():
+            figures = self.gradients(train, chosen)
         spent = self.processes.from_main(lambda: self.budget.share)  # each has a clock of its own
         left = 1 - max(step / total, spent)  # linear decay: a short run ends settled
         for group in self.optimizer.param_groups:
@@ -275,9 +291,17 @@ class DPOTrainer:
                 f"DPO's self-check failed before the first step: policy and reference {apart} nats apart"
             )
 
-    def _look(self, test: _Pairs, pairs: Sequence[PreferencePair], result: DPOResult, tracker: Tracker) -> None:
+    def _look(
+        self,
+        test: _Pairs,
+        pairs: Sequence[PreferencePair],
+        result: DPOResult,
+        tracker: Tracker,
+        stop: StopRequest,
+    ) -> None:
         """Judge the policy on held-out pairs; the look with the lowest loss is the best, the start doesn't count."""
-        figures = look_figures(self._judge(test), pairs)
+        with stop.at_once():
+            figures = look_figures(self._judge(test), pairs)
         result.looks.append({"step": result.steps, "seconds": self.budget.spent, **figures})
         tracker.log({f"held_out_{name}": value for name, value in figures.items()}, result.steps)
         trained = [look for look in result.looks if look["step"] > 0]

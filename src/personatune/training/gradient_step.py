@@ -73,21 +73,22 @@ class GradientStep:
         if compiled:
             compile_layers(base)
 
-    def __call__(self, batch: Sequence[EncodedDialogue], schedule: float) -> float:
-        """Take one step at ``schedule`` times the learning rate; returns the batch's loss, nats a weighted token."""
+    def __call__(
+        self,
+        batch: Sequence[EncodedDialogue],
+        schedule: float,
+        cut_off: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> float:
+        """Take one step at ``schedule`` times the learning rate; returns the batch's loss, nats a weighted token.
+
+        Args:
+            cut_off: gives the block in which an interrupt may come: until the gradients are there nothing moves.
+        """
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_rate"] * schedule
-        try:
-            loss = self._gradients(batch)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            if not self.compiled:
-                raise
-            reason = str(error).strip().splitlines()[0][:160]
-            self.say(f"SFT: these layers can't be compiled ({reason}); training goes on uncompiled")
-            self.stop_compiling()
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self._gradients(batch)
+        with cut_off():
+            loss = self._gradients_somehow(batch)
         self.processes.sum_gradients(self._parameters)
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
@@ -95,6 +96,19 @@ class GradientStep:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return self.processes.total(loss)
+
+    def _gradients_somehow(self, batch: Sequence[EncodedDialogue]) -> float:
+        """Add up the gradients, without compiling from now on where that fails."""
+        try:
+            return self._gradients(batch)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            if not self.compiled:
+                raise
+            reason = str(error).strip().splitlines()[0][:160]
+            self.say(f"SFT: these layers can't be compiled ({reason}); training goes on uncompiled")
+            self.stop_compiling()
+            self.optimizer.zero_grad(set_to_none=True)
+            return self._gradients(batch)
 
     def stop_compiling(self) -> None:
         """Run uncompiled from now on."""

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from personatune.config import PPOConfig
 from personatune.costs.flops import ppo_flops
 from personatune.costs.meter import StageMeter
@@ -30,11 +32,15 @@ from personatune.training.alarms import listen
 from personatune.training.budget import Budget
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import join_processes
+from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import CRITIC, POLICY
 from personatune.training.tracking import SilentTracker, Tracker
+
+_State = tuple[dict[str, dict[str, Tensor]], dict[str, Any]]
+"""The tensors and the rest of a checkpoint."""
 
 
 @dataclass
@@ -118,53 +124,87 @@ class PPOTrainer:
                 f"ppo.prompts_per_update = {config.prompts_per_update} for {self.processes.count} processes: expected "
                 f"a prompt for each at least; raise it or launch fewer"
             )
+        identity = {
+            "stage": "ppo",
+            "seed": seed,
+            "model": model_mark(split.backbone),
+            "settings": config.model_dump(mode="json", exclude={"on_untrusted_reward"}),
+            "data": rows_mark(one.to_json() for one in contexts),
+        }
         self.step = PPOUpdate(split, prompts, reward, config, seed=seed, folder=directory / "trunk")
         self.work = branch_work(split, POLICY)
-        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        self.checkpoints = self.processes.checkpoints(
+            directory / "checkpoints", identity=identity, say=self.progress.say
+        )
 
     def train(self) -> PPOResult:
         """Run all updates, or until the KL budget is spent; the policy branch ends at the best judged checkpoint.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the update under way was finished and saved.
+            KeyboardInterrupt: Ctrl-C; the last whole update was saved, the next call goes on there.
             RuntimeError: a step-0 self-check failed (a defect of the program or an unsupported model, not of the data).
         """
         result = PPOResult()
         update = self._resume(result)
         tracker = self.open_tracker(update)
-        with StopRequest() as stop, self.progress.task("PPO", self.budget.units(self.config.updates)) as task:
+        before: _State | None = None
+        with (
+            StopRequest(alone=self.processes.alone) as stop,
+            self.progress.task("PPO", self.budget.units(self.config.updates)) as task,
+        ):
             task.advance(update if self.budget.seconds is None else self.budget.passed())
-            if not result.judged:
-                self._judge(result, 0, tracker)
-            while update < self.config.updates and result.stopped is None:
-                with self.budget.running():
-                    experience = self.step.collect(self._contexts_of(update), update)
-                    if update == 0:
-                        result.self_checks = self.step.self_check(experience)
-                    metrics = self.step.improve(experience, update)
-                experience.rollouts.trunk.clear()
-                self._count(experience)
-                update += 1
-                result.metrics.append(metrics)
-                tracker.log(metrics, update)
-                tracker.samples("rollouts", _rollout_samples(experience), update)
-                task.advance(self.budget.passed(), reward=metrics["score"], kl=metrics["kl"])
-                if metrics["kl"] > self.config.kl_budget:
-                    result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
-                elif self.processes.any(self.budget.over) and update < self.config.updates:
-                    result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at update {update}"
-                self._heed_alarms(result)
-                if update % self.config.judge_every == 0 or update == self.config.updates or result.stopped:
-                    self._judge(result, update, tracker)
-                stopping = self.processes.any(stop.requested)
-                if stopping or result.judged[-1]["update"] == update:
-                    self._save(result, update)
-                if stopping:
-                    tracker.close()
-                    raise KeyboardInterrupt
+            try:
+                while True:
+                    if self._judge_is_due(result, update):
+                        self._judge(result, update, tracker, stop)
+                        if update:
+                            self._save(update, result, self._state(result))
+                    if update >= self.config.updates or result.stopped is not None:
+                        break
+                    if self.processes.alone:  # an update that is cut off has moved weights already
+                        before = _copied(self._state(result))
+                    with self.budget.running(), stop.at_once():
+                        experience = self.step.collect(self._contexts_of(update), update)
+                        if update == 0:
+                            result.self_checks = self.step.self_check(experience)
+                        metrics = self.step.improve(experience, update)
+                    before = None
+                    experience.rollouts.trunk.clear()
+                    self._count(experience)
+                    update += 1
+                    self._note(result, update, metrics, experience, tracker)
+                    task.advance(self.budget.passed(), reward=metrics["score"], kl=metrics["kl"])
+                    if self.processes.any(stop.requested):
+                        raise KeyboardInterrupt
+                    if self.checkpoints.due:
+                        self._save(update, result, self._state(result))
+            except KeyboardInterrupt:
+                if update and self.checkpoints.current != update and not stop.hurried:
+                    self._save(update, result, before or self._state(result))
+                tracker.close()
+                raise
         tracker.close()
         self._restore_best(result)
         return result
+
+    def _note(
+        self, result: PPOResult, update: int, metrics: dict[str, float], experience: Experience, tracker: Tracker
+    ) -> None:
+        """Write an update's figures down, and whether the run ends with it."""
+        result.metrics.append(metrics)
+        tracker.log(metrics, update)
+        tracker.samples("rollouts", _rollout_samples(experience), update)
+        if metrics["kl"] > self.config.kl_budget:
+            result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
+        elif self.processes.any(self.budget.over) and update < self.config.updates:
+            result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at update {update}"
+        self._heed_alarms(result)
+
+    def _judge_is_due(self, result: PPOResult, update: int) -> bool:
+        """Say whether the judge looks at this update and hasn't yet: an interrupt may have come before it could."""
+        looked = result.judged[-1]["update"] if result.judged else -1
+        asked = update % self.config.judge_every == 0 or update == self.config.updates or result.stopped is not None
+        return looked < update and asked
 
     def _contexts_of(self, update: int) -> list[Context | Episode]:
         """Return an update's contexts: passes over all of them in seeded order, so a resumed run sees the same ones."""
@@ -187,8 +227,8 @@ class PPOTrainer:
                 tokens_generated=int(rollouts.mask[list(rollouts.trunk.piece_of)].sum()),
             )
 
-    def _judge(self, result: PPOResult, update: int, tracker: Tracker) -> None:
-        with self.processes.whole(self.split.backbone):
+    def _judge(self, result: PPOResult, update: int, tracker: Tracker, stop: StopRequest) -> None:
+        with stop.at_once(), self.processes.whole(self.split.backbone):
             figure = self.judge()
         result.judged.append({"update": update, "judge": figure})
         tracker.log({"judge": figure}, update)
@@ -209,7 +249,8 @@ class PPOTrainer:
             result.warnings.append(str(alarm))
             self.progress.say(f"PPO: {alarm}")
 
-    def _save(self, result: PPOResult, update: int) -> None:
+    def _state(self, result: PPOResult) -> _State:
+        """Return what a checkpoint of the last whole update holds beside its figures; the tensors are no copies."""
         self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])
         policy, policy_groups = optimizer_tensors(self.step.policy_optimizer)
         tensors = {"policy": self.split.branch_tensors(POLICY), "policy_optimizer": policy}
@@ -217,13 +258,16 @@ class PPOTrainer:
         state = {
             "policy_optimizer": policy_groups,
             "kl_coef": self.step.kl.coef,
-            "result": asdict(result),
         }
         if self.step.critic_optimizer is not None:
             tensors["critic"] = self.split.branch_tensors(CRITIC)
             tensors["critic_optimizer"], state["critic_optimizer"] = optimizer_tensors(self.step.critic_optimizer)
+        return tensors, state
+
+    def _save(self, update: int, result: PPOResult, state: _State) -> None:
+        tensors, rest = state
         best = result.best_update == update
-        self.checkpoints.save(update, tensors, state, best=best)
+        self.checkpoints.save(update, tensors, {**rest, "result": asdict(result)}, best=best)
 
     def _resume(self, result: PPOResult) -> int:
         saved = self.checkpoints.load_last()
@@ -250,6 +294,11 @@ class PPOTrainer:
         if best is not None:
             self.split.restore_branch(POLICY, best.tensors["policy"])
             result.best_update = best.step
+
+
+def _copied(state: _State) -> _State:
+    tensors, rest = state
+    return {group: {name: one.clone() for name, one in named.items()} for group, named in tensors.items()}, rest
 
 
 def _rollout_samples(experience: Experience) -> list[dict[str, str]]:

@@ -24,6 +24,7 @@ from personatune.model.work import branch_work
 from personatune.progress import Progress, SilentProgress
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
+from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.length_line import LengthLine
 from personatune.training.reward_report import report, swap_personas
@@ -133,16 +134,17 @@ class RewardModelTrainer:
         self.parameters: list[nn.Parameter] = reward.split.parameters(BRANCH)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
         self.processes = join_processes()
+        self._model = model_mark(reward.split.backbone)
         self.processes.shard(reward.split.backbone)
         self.work = branch_work(reward.split, BRANCH)
-        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        self.checkpoints = self.processes.checkpoints(directory / "checkpoints", say=self.progress.say)
 
     def train(self, pairs: Sequence[PreferencePair]) -> None:
         """Train on pairs, resuming where an interrupted call stopped.
 
         Raises:
             UserError: no pairs.
-            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved.
+            KeyboardInterrupt: Ctrl-C; the last whole step was saved, the next call goes on there.
         """
         if not pairs:
             raise UserError("the reward model needs preference pairs, found none; run the stage preferences first")
@@ -150,25 +152,37 @@ class RewardModelTrainer:
             raise UserError(f"{len(pairs)} preference pairs for {self.processes.count} processes; launch fewer")
         steps_per_epoch = -(-len(pairs) // self.config.batch_size)
         total = steps_per_epoch * self.config.epochs
+        self.checkpoints.identity = {
+            "stage": "reward",
+            "seed": self.seed,
+            "model": self._model,
+            "settings": self.config.model_dump(mode="json", exclude={"targets"}),
+            "data": rows_mark(pair.to_json() for pair in pairs),
+        }
         step = self._resume()
         tracker = self.open_tracker(step)
         self.reward.length = LengthLine()  # the loss sees raw scores
-        with StopRequest() as stop:
-            data = self._encode(pairs)
-            count = len(pairs)
-            with self.progress.task("Reward model", total) as task:
-                task.advance(step)
-                while step < total:
-                    loss, accuracy = self._step(data, count, step, total)
-                    step += 1
-                    tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
-                    task.advance(1, loss=loss, accuracy=accuracy)
-                    stopping = self.processes.any(stop.requested)
-                    if stopping or step % steps_per_epoch == 0:
-                        self._save(step)
-                    if stopping:
-                        tracker.close()
-                        raise KeyboardInterrupt
+        with StopRequest(alone=self.processes.alone) as stop:
+            try:
+                with stop.at_once():
+                    data = self._encode(pairs)
+                count = len(pairs)
+                with self.progress.task("Reward model", total) as task:
+                    task.advance(step)
+                    while step < total:
+                        loss, accuracy = self._step(data, count, step, total, stop)
+                        step += 1
+                        tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
+                        task.advance(1, loss=loss, accuracy=accuracy)
+                        if self.processes.any(stop.requested):
+                            raise KeyboardInterrupt
+                        if step % steps_per_epoch == 0 or self.checkpoints.due:
+                            self._save(step)
+            except KeyboardInterrupt:
+                if step and self.checkpoints.current != step and not stop.hurried:
+                    self._save(step)
+                tracker.close()
+                raise
         tracker.close()
         if self.config.length_control == "residual":
             self._take_out_length(data, count)
@@ -189,13 +203,14 @@ class RewardModelTrainer:
         read = lengths > 0
         self.reward.length = LengthLine.fit(lengths[read], scores[read])
 
-    def _step(self, data: SharedReplies, count: int, step: int, total: int) -> tuple[float, float]:
+    def _step(self, data: SharedReplies, count: int, step: int, total: int, stop: StopRequest) -> tuple[float, float]:
         epoch, within = divmod(step, -(-count // self.config.batch_size))
         order = list(range(count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         order = in_turn(order)
         chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
-        loss, accuracy = self.gradients(data, [(pair, count + pair) for pair in chosen])
+        with stop.at_once():
+            loss, accuracy = self.gradients(data, [(pair, count + pair) for pair in chosen])
         for group in self.optimizer.param_groups:  # linear decay: a short run ends settled
             group["lr"] = self.config.learning_rate * (1 - step / total)
         self.processes.sum_gradients(self.parameters)

@@ -33,6 +33,7 @@ from personatune.progress import Progress, SilentProgress, Task
 from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
 from personatune.training.distributed import Processes, join_processes
 from personatune.training.gradient_step import GradientStep
+from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.tracking import SilentTracker, Tracker
 
@@ -108,6 +109,7 @@ class SFTTrainer:
         self.open_tracker = open_tracker
         self.progress = progress or SilentProgress()
         self.meter = meter
+        identity = {"stage": "sft", "seed": seed, "model": model_mark(base), "settings": _made_with(config, lora)}
         self.wrapper = LoRAWrapper(base, lora, seed=seed) if lora else None
         self.model: Any = self.wrapper.model if self.wrapper else base.requires_grad_(True)
         self.base = base
@@ -122,7 +124,12 @@ class SFTTrainer:
         answers = (next(perspective.replies(), None) for perspective in validation)
         self.sample_contexts = list(islice((answer for answer in answers if answer), config.samples))
         self.processes = join_processes()
-        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        identity["data"] = rows_mark(
+            [dialogue.input_ids, dialogue.loss_weights] for dialogue in (*self.train_set, *self.validation_set)
+        )
+        self.checkpoints = self.processes.checkpoints(
+            directory / "checkpoints", identity=identity, say=self.progress.say
+        )
         self.steps_per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         planned = self.steps_per_epoch * config.epochs
         self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
@@ -147,7 +154,7 @@ class SFTTrainer:
         """Train to the end, or to the target, or until the held-out loss stops falling.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved, the next call goes on there.
+            KeyboardInterrupt: Ctrl-C; the last whole step was saved, the next call goes on there.
         """
         result = SFTResult(trainable_parameters=sum(p.numel() for p in self.parameters))
         self.processes.seed(self.seed)
@@ -158,38 +165,42 @@ class SFTTrainer:
         evaluate_at = {
             round(self.total_steps * i / self.config.evaluations) for i in range(self.config.evaluations + 1)
         }
+        evaluate_at.add(self.total_steps)
         with (
-            StopRequest() as stop,
+            StopRequest(alone=self.processes.alone) as stop,
             self.progress.task("SFT" if self.wrapper else "Full fine-tuning", self.total_steps) as task,
         ):
             task.advance(step)
-            if not result.curve:
-                self._evaluate(result, now, tracker, task)
-                self._save(result, now, best=True)  # training may only harm
-            elif not step:  # resumed before the first step: the curve on disk begins anew
-                tracker.log({"held_out_loss": result.curve[0].loss}, 0)
-            while step < self.total_steps and not self._finished(result):
-                started = time.perf_counter()
-                batch = self._batch(step)
-                loss = self._step(batch, step)
-                seconds = now.seconds + time.perf_counter() - started
-                step += 1
-                trained = sum(len(dialogue.input_ids) for dialogue in batch)
-                now = HeldOutPoint(step, now.tokens + trained, seconds, math.nan, now.flops + self._flops(batch))
-                if self.meter:
-                    own = self.processes.own(batch)
-                    self.meter.add(tokens_trained=sum(len(each.input_ids) for each in own), flops=self._flops(own))
-                tracker.log({"train_loss": loss, "tokens_per_second": now.tokens / seconds}, step)
-                task.advance(1, loss=loss, held_out=result.curve[-1].loss)
-                stopping = self.processes.any(stop.requested)
-                if step in evaluate_at or step == self.total_steps:
-                    self._evaluate(result, now, tracker, task)
-                    self._save(result, now, best=result.best is result.curve[-1])
-                elif stopping:
-                    self._save(result, now, best=False)
-                if stopping:
-                    tracker.close()
-                    raise KeyboardInterrupt
+            if result.curve and not step:  # resumed before the first step: the curve on disk begins anew
+                self._show(result.curve[0], self._samples(), tracker)
+            try:
+                while True:
+                    if step in evaluate_at and (not result.curve or result.curve[-1].step < step):
+                        self._evaluate(result, now, tracker, task, stop)
+                        self._save(result, now, best=result.best is result.curve[-1])  # training may only harm
+                    if step >= self.total_steps or self._finished(result):
+                        break
+                    started = time.perf_counter()
+                    batch = self._batch(step)
+                    loss = self._step(batch, step, stop)
+                    seconds = now.seconds + time.perf_counter() - started
+                    step += 1
+                    trained = sum(len(dialogue.input_ids) for dialogue in batch)
+                    now = HeldOutPoint(step, now.tokens + trained, seconds, math.nan, now.flops + self._flops(batch))
+                    if self.meter:
+                        own = self.processes.own(batch)
+                        self.meter.add(tokens_trained=sum(len(each.input_ids) for each in own), flops=self._flops(own))
+                    tracker.log({"train_loss": loss, "tokens_per_second": now.tokens / seconds}, step)
+                    task.advance(1, loss=loss, held_out=result.curve[-1].loss)
+                    if self.processes.any(stop.requested):
+                        raise KeyboardInterrupt
+                    if self.checkpoints.due:
+                        self._save(result, now, best=False)
+            except KeyboardInterrupt:
+                if step and self.checkpoints.current != step and not stop.hurried:
+                    self._save(result, now, best=False)  # where an evaluation is due, the next call makes it first
+                tracker.close()
+                raise
         tracker.close()
         self._restore_best()
         return result
@@ -216,31 +227,38 @@ class SFTTrainer:
         generator.shuffle(batches)
         return [self.train_set[index] for index in batches[within]]
 
-    def _step(self, batch: list[EncodedDialogue], step: int) -> float:
-        return self.gradient_step(batch, _schedule(step, self.total_steps, self.config.warmup_share))
+    def _step(self, batch: list[EncodedDialogue], step: int, stop: StopRequest) -> float:
+        return self.gradient_step(batch, _schedule(step, self.total_steps, self.config.warmup_share), stop.at_once)
 
     def _flops(self, batch: Sequence[EncodedDialogue]) -> float:
         return self.work.training(*_sizes(batch), weights_trained=self.wrapper is None)
 
-    def _evaluate(self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task) -> None:
-        with eagerly(), self.processes.whole(self.base):
+    def _evaluate(
+        self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task, stop: StopRequest
+    ) -> None:
+        with stop.at_once(), eagerly(), self.processes.whole(self.base):
             loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id, self.processes)
-            self._show_samples(point.step, tracker)
+            samples = self._samples()
         if self.meter and self.processes.main:  # of all of them
             self.meter.add(flops=self.work.forward(*_sizes(self.validation_set)))
         result.curve.append(replace(point, loss=loss))
-        tracker.log({"held_out_loss": loss}, point.step)
+        self._show(result.curve[-1], samples, tracker)
         task.advance(0, held_out=loss)
 
-    def _show_samples(self, step: int, tracker: Tracker) -> None:
-        if self.sample_contexts and self.processes.main:
-            self.model.eval()
-            replies = Chatbot(self.base, self.prompts, Sampling(40))([context for context, _ in self.sample_contexts])
-            rows = [
-                {"line": context.history[-1].text, "reply": reply, "person": gold}
-                for (context, gold), reply in zip(self.sample_contexts, replies, strict=True)
-            ]
-            tracker.samples("replies", rows, step)
+    def _show(self, point: HeldOutPoint, samples: list[dict[str, str]], tracker: Tracker) -> None:
+        tracker.log({"held_out_loss": point.loss}, point.step)
+        if samples:
+            tracker.samples("replies", samples, point.step)
+
+    def _samples(self) -> list[dict[str, str]]:
+        if not self.sample_contexts or not self.processes.main:
+            return []
+        self.model.eval()
+        replies = Chatbot(self.base, self.prompts, Sampling(40))([context for context, _ in self.sample_contexts])
+        return [
+            {"line": context.history[-1].text, "reply": reply, "person": gold}
+            for (context, gold), reply in zip(self.sample_contexts, replies, strict=True)
+        ]
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
@@ -314,6 +332,12 @@ def held_out_loss(
             nll += sums.nll
             tokens += sums.tokens
     return processes.total(nll) / processes.total(tokens)
+
+
+def _made_with(config: SFTConfig, lora: LoraConfig | None) -> dict[str, Any]:
+    """Return the settings that decide what a training comes to."""
+    settings = config.model_dump(mode="json", exclude={"compile", "micro_batch_size", "samples"})
+    return {"sft": settings, "lora": lora and lora.model_dump(mode="json")}
 
 
 def _sizes(dialogues: Sequence[EncodedDialogue]) -> tuple[list[int], int]:
