@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint slow campaigns audit docs bench trl flagship notebooks clean
+.PHONY: help install demo test lint slow campaigns docs bench trl flagship notebooks clean
 
 # The first interpreter that pyproject.toml allows; `make PYTHON=python3.12 ...` chooses another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
@@ -43,6 +43,7 @@ slow: $(STAMPS)/dev ## the tests that take longer than a few seconds
 campaigns: $(STAMPS)/dev ## kill, flood and fuzz for hours: every script in campaigns/ in its full form
 	for script in campaigns/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
+.PHONY: audit
 audit: $(STAMPS)/core ## look the pinned dependencies up in a register of known holes (needs the net)
 	$(BIN)/python tools/audit.py
 
@@ -71,7 +72,8 @@ notebooks: $(STAMPS)/notebooks ## execute the six notebooks into notebooks/execu
 	$(BIN)/python notebooks/execute.py $(addprefix --set ,$(SET))
 
 clean: ## remove .venv and caches; runs/ stays, it holds your results
-	rm -rf .venv .venv-trl .venv-audit build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv .venv-trl build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv-audit
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:

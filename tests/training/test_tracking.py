@@ -44,6 +44,17 @@ def test_a_figure_that_appears_late_breaks_nothing(tmp_path: Path) -> None:
     assert _rows(tmp_path) == [(1, "loss", 2.0), (2, "loss", 1.0), (2, "validation_loss", 1.25)]
 
 
+def test_a_sample_with_a_line_end_that_only_unicode_knows_outlives_a_resume(tmp_path: Path) -> None:
+    said = "a\u2028b\u2029c\u0085d \ud83d"
+    tracker = open_tracker(tmp_path, CSV_ONLY, run="demo", stage="sft")
+    tracker.samples("replies", [{"reply": said}], 1)
+    tracker.samples("replies", [{"reply": "later"}], 2)
+    tracker.close()
+    open_tracker(tmp_path, CSV_ONLY, run="demo", stage="sft", resume_step=1).close()
+    [line] = (tmp_path / "samples.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert json.loads(line)["reply"] == said.replace("\ud83d", "\ufffd")
+
+
 def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
     tracker = open_tracker(tmp_path, CSV_ONLY, run="demo", stage="ppo")
     for step in (1, 2, 3):
@@ -152,14 +163,3 @@ def test_the_silent_tracker_takes_everything_and_does_nothing(tmp_path: Path, mo
     tracker.files("report", "report", [tmp_path])
     tracker.close()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_sample_with_a_line_end_that_only_unicode_knows_outlives_a_resume(tmp_path: Path) -> None:
-    said = "a\u2028b\u2029c\u0085d \ud83d"
-    tracker = open_tracker(tmp_path, CSV_ONLY, run="demo", stage="sft")
-    tracker.samples("replies", [{"reply": said}], 1)
-    tracker.samples("replies", [{"reply": "later"}], 2)
-    tracker.close()
-    open_tracker(tmp_path, CSV_ONLY, run="demo", stage="sft", resume_step=1).close()
-    [line] = (tmp_path / "samples.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-    assert json.loads(line)["reply"] == said.replace("\ud83d", "\ufffd")
