@@ -73,8 +73,8 @@ notebooks: $(STAMPS)/notebooks ## execute the six notebooks into notebooks/execu
 
 clean: ## remove .venv and caches; runs/ stays, it holds your results
 	rm -rf .venv .venv-trl build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
-	rm -rf .venv-audit
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv-audit
 
 $(STAMPS)/venv:
 	@[ -n "$(PYTHON)" ] || { echo "no Python 3.11 to 3.13 found; install one, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
