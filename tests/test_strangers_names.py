@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personatune.config import get_default_config
@@ -124,6 +124,7 @@ def test_a_link_in_an_archive_of_a_card_stays_a_file_and_nothing_is_unpacked(tmp
     assert sorted(file.name for file in tmp_path.iterdir()) == ["again.charx", "card.charx"]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80) | st.sampled_from(OUTSIDE))
 def test_an_exported_name_is_letters_digits_and_hyphens_whatever_a_card_is_called(text: str) -> None:
     name = safe_name(text, "persona-1")

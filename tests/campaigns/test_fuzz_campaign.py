@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from tests.campaigns.conftest import CAMPAIGNS
 
 from hostile.mutations import Input, _nest, _stretch, inputs
@@ -89,6 +89,7 @@ def test_damage_may_be_a_line_of_a_megabyte_or_a_hundred_thousand_brackets() -> 
     assert max(depths) == 100_000
 
 
+@settings(deadline=None, max_examples=40)
 @given(inputs([Original("a.json", b'{"a": [1, 2]}')], ("a", "b")))
 def test_every_input_has_a_name_and_says_how_it_was_made(drawn: Input) -> None:
     assert drawn.name == "a.json"
