@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personatune.errors import UserError
@@ -15,6 +15,7 @@ from personatune.plain_text import LONGEST_LINE, one_line, plain_text, whole_cha
 any_text = st.text(st.characters(), max_size=60)
 
 
+@settings(deadline=None)
 @given(any_text)
 def test_whole_characters_can_be_written_and_change_nothing_else(text: str) -> None:
     whole = whole_characters(text)
@@ -29,6 +30,7 @@ def test_two_halves_are_one_character_and_a_lone_one_is_marked() -> None:
     assert whole_characters("a\ude00\ud83db") == "a\ufffd\ufffdb"
 
 
+@settings(deadline=None)
 @given(any_text)
 def test_a_users_error_is_one_line_that_steers_nothing(text: str) -> None:
     line = str(UserError(f"a.json: found {text}, expected more"))
@@ -52,6 +54,7 @@ def test_whatever_is_wrong_with_json_is_one_kind_of_error(text: str) -> None:
         parse_json(text)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(any_text | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(any_text, inner))
 )
@@ -62,6 +65,7 @@ def test_json_is_read_as_it_was_but_for_halves_of_characters(value: object) -> N
         assert read == value
 
 
+@settings(deadline=None)
 @given(any_text)
 def test_plain_text_is_still_plain_when_it_is_made_plain_again(text: str) -> None:
     assert plain_text(plain_text(text)) == plain_text(text)

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personatune.config import get_default_config
@@ -96,13 +96,16 @@ def test_a_strangers_checkpoint_names_no_file_outside_its_folder(name: str, outs
 
 
 def test_a_strangers_mark_of_the_best_checkpoint_names_a_checkpoint(outside: Path) -> None:
+    import torch
+
     from personatune.training.checkpoints import CheckpointManager
 
-    place = outside.parent / "run" / "checkpoints"
-    place.mkdir(parents=True)
-    (place / "best.json").write_text(json.dumps({"folder": "../../outside"}), encoding="utf-8")
-    with pytest.raises(UserError, match="expected the name of a checkpoint folder"):
-        CheckpointManager(place).load_best()
+    manager = CheckpointManager(outside.parent / "run" / "checkpoints")
+    folder = manager.save(1, {"adapter": {"a": torch.ones(2)}}, {"step": 1}, best=True)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "best": "../../outside"}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest\.json: damaged"):
+        manager.load_best()
     assert untouched(outside)
 
 
@@ -121,6 +124,7 @@ def test_a_link_in_an_archive_of_a_card_stays_a_file_and_nothing_is_unpacked(tmp
     assert sorted(file.name for file in tmp_path.iterdir()) == ["again.charx", "card.charx"]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80) | st.sampled_from(OUTSIDE))
 def test_an_exported_name_is_letters_digits_and_hyphens_whatever_a_card_is_called(text: str) -> None:
     name = safe_name(text, "persona-1")

@@ -170,7 +170,7 @@ def append_jsonl(target: Path, row: Mapping[str, Any]) -> None:
     Raises:
         UserError: the disk is full or the place can't be written; what was there before stays.
     """
-    append_text(target, whole_characters(json.dumps(row, ensure_ascii=False, allow_nan=False)) + "\n")
+    append_text(target, json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def append_text(target: Path, text: str) -> None:
@@ -180,7 +180,7 @@ def append_text(target: Path, text: str) -> None:
         UserError: the disk is full or the place can't be written; what was there before stays.
     """
     require_standing(target)
-    content = text.encode()
+    content = whole_characters(text).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab", buffering=0) as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -10,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import find
+from hypothesis import given, settings
 from tests.campaigns.conftest import CAMPAIGNS
 
-from hostile.mutations import Input, inputs
+from hostile.mutations import Input, _nest, _stretch, inputs
 from hostile.originals import Original
 from hostile.readers import Reader, readers
 from hostile.worker import Tally, _feed, _whole, told_badly
@@ -75,9 +76,24 @@ def test_every_valid_file_is_read(tmp_path: Path) -> None:
             _whole(reader, folder, original.name, original.content, original.finish(original.content))
 
 
-def test_damage_is_large_at_times(tmp_path: Path) -> None:
-    drawn = inputs([Original("a.json", b"[1, 2]")], ("a",))
-    assert len(find(drawn, lambda one: len(one.content) > 900_000).content) > 900_000
+def test_damage_may_be_a_line_of_a_megabyte_or_a_hundred_thousand_brackets() -> None:
+    for seed in range(20):
+        data = bytearray(b"[1, 2]")
+        _stretch(data, random.Random(seed), [b"a"])
+        assert len(data) > 900_000
+    depths = []
+    for seed in range(40):
+        data = bytearray()
+        _nest(data, random.Random(seed), [])
+        depths.append(max(data.count(mark) for mark in (b"[", b"{", b"(", b"- ", b"-")))
+    assert max(depths) == 100_000
+
+
+@settings(deadline=None, max_examples=40)
+@given(inputs([Original("a.json", b'{"a": [1, 2]}')], ("a", "b")))
+def test_every_input_has_a_name_and_says_how_it_was_made(drawn: Input) -> None:
+    assert drawn.name == "a.json"
+    assert drawn.made.startswith("a.json: ")
 
 
 @pytest.mark.slow

@@ -12,10 +12,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import markdown
+import markdown  # type: ignore[import-untyped]
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from tests.report.conftest import HOSTILE, write_tiny_run
@@ -83,6 +83,7 @@ def check(page: str, harmless: str, *texts: str) -> None:
         assert all(said(text) in shown for text in texts)
 
 
+@settings(deadline=None)
 @given(text=hostile)
 @pytest.mark.parametrize(
     "page",
@@ -113,11 +114,13 @@ def a_transcript(text: str) -> str:
     return transcript_page(text, [text], [text], [dialogue], [judged])
 
 
+@settings(deadline=None)
 @given(text=hostile)
 def test_a_transcript_is_as_long_as_the_dialogue(text: str) -> None:
     check(a_transcript(text), a_transcript("word"), text)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.fixed_dictionaries({"line": hostile, "reply": hostile}), min_size=1, max_size=3))
 def test_a_table_of_samples_has_a_row_for_each(rows: list[dict[str, str]]) -> None:
     harmless = [dict.fromkeys(row, "word") for row in rows]

@@ -32,7 +32,7 @@ def demo(
         str | None,
         typer.Option(
             envvar="PERSONATUNE_DEMO_PASSWORD",
-            help="Asked of visitors; needed where others reach the page. Better set in the environment.",
+            help="Asked of visitors; made up and printed where others than this machine reach the page.",
         ),
     ] = None,
     votes: Annotated[
@@ -43,12 +43,12 @@ def demo(
     runs: Runs = RUNS,
 ) -> None:
     """Chat in a browser, see what each reply does to its persona, and vote between models, blind."""
-    from personatune.demo.server import require_free_port, require_password, serve, warm_up
+    from personatune.demo.server import VISITOR, choose_password, require_free_port, serve, warm_up
 
     if find_spec("gradio") is None:
         raise UserError("the demo needs gradio: pip install 'personatune[demo]'")
-    require_password(host, share=share, password=password)
     require_free_port(host, port)
+    key = choose_password(host, share, password)
     set_up_libraries()
     from personatune.demo.ballots import Ballots
     from personatune.demo.page import Page
@@ -71,9 +71,11 @@ def demo(
     reader = Reader(JudgedEvaluator(judge, threshold=threshold) if judge is not None else None)
     warm_up(shelf, reader)
     ballots = Ballots(votes or runs / "votes.jsonl")
-    blocks = serve(Page(shelf, ballots, reader), host, port, share=share, password=password)
+    blocks = serve(Page(shelf, ballots, reader), host, port, share=share, password=key)
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"votes are added to {ballots.file}; {', '.join(shelf.names)} at http://{shown}:{port} (Ctrl-C ends it)")
+    if key is not None:
+        typer.echo(f"visitors sign in as {VISITOR} with {'the password you gave' if password else key}")
     blocks.block_thread()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import hmac
 import ipaddress
+import secrets
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from personatune.demo.page import Page
 
 LOOPBACK = "127.0.0.1"
-PASSWORD_VARIABLE = "PERSONATUNE_DEMO_PASSWORD"
+VISITOR = "visitor"
+"""The name that visitors sign in with where there is a password."""
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -43,19 +44,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def require_password(host: str, *, share: bool, password: str | None) -> None:
-    """Check that a page which others can reach asks for a password.
+def choose_password(host: str, share: bool, wanted: str | None) -> str | None:
+    """Return what visitors are asked for: what was wanted, or a new one where others reach the page; None on loopback.
 
     Raises:
-        UserError: it has none, or an empty one.
+        UserError: an empty one was wanted.
     """
-    if password is not None and not password.strip():
-        raise UserError(f"the password is empty; leave it out, or set {PASSWORD_VARIABLE} to a secret")
-    if password is None and (share or not is_loopback(host)):
-        asked = "--share" if share else f"--host {host}"
-        raise UserError(
-            f"{asked} lets others reach the page: set a password in {PASSWORD_VARIABLE}, or stay on {LOOPBACK}"
-        )
+    if wanted is not None and not wanted.strip():
+        raise UserError("the password is empty; leave it out, or give one")
+    return wanted or (None if is_loopback(host) and not share else secrets.token_urlsafe(9))
 
 
 def warm_up(shelf: Shelf, reader: Reader) -> None:
@@ -75,22 +72,18 @@ def serve(page: Page, host: str, port: int, *, share: bool = False, password: st
 
     Args:
         share: ask gradio for a public address.
-        password: asked of visitors, under any name; None asks for none.
+        password: asked of every visitor, who signs in as ``visitor``; None asks for none.
 
     Raises:
         UserError: one can't listen there.
     """
     from personatune.demo.app import build, launch_options
 
-    def right(_name: str, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "replace"), (password or "").encode("utf-8", "replace"))
-
     blocks = build(page)
     try:
         blocks.launch(
             server_name=host, server_port=port, share=share, prevent_thread_lock=True, inbrowser=False,
-            auth=right if password is not None else None, auth_message="Any name, and the password you were given.",
-            **launch_options(),
+            auth=(VISITOR, password) if password else None, **launch_options(),
         )  # fmt: skip
     except OSError as error:
         raise UserError(_why_not(host, port, error)) from error

@@ -93,9 +93,9 @@ def load_encoder(source: str) -> tuple[Any, Any]:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second's work; its bar would break into the stage's own
     try:
-        options = {"local_files_only": local or bool(no_hub), "trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, **options)
+        own = {"local_files_only": local or bool(no_hub)}
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **own)
+        model = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, **own)
     except (OSError, ValueError) as error:
         reason = no_hub or str(error).splitlines()[0]
         raise UserError(f"{source}: no sentence encoder ({reason}); expected a folder or a hub id") from error

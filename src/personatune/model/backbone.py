@@ -275,9 +275,7 @@ def _from_pretrained(auto: Any, place: str, source: str, revision: str | None, *
             found = what_is_wrong(Path(place), tokenizer=not options)
             way_out = "check the folder"
             if any(Path(place).glob("*.bin")):
-                way_out = (
-                    "weights are read from .safetensors files, never from .bin files, which are pickles: convert them"
-                )
+                way_out = "weights are read from .safetensors, never from .bin files, which are pickles: convert them"
             raise UserError(f"{source}: can't be loaded ({found or reason}); {way_out}") from error
         if no_hub:
             reason = f"no folder of this name, not whole in the local cache, and {no_hub}"

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from personatune.plain_text import whole_characters
 from personatune.storage import append_text, replacing, write_text
 
 _COLUMNS = ["step", "name", "value"]
@@ -36,7 +35,7 @@ class CsvTracker:
 
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
         lines = (json.dumps({"step": step, "name": name, **row}, ensure_ascii=False) + "\n" for row in rows)
-        append_text(self._samples, whole_characters("".join(lines)))
+        append_text(self._samples, "".join(lines))
 
     def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
         for name, png in drawings.items():
