@@ -127,7 +127,8 @@ def test_a_rested_connection_is_used_again(hurried: Served) -> None:
             kept.send(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             found = b""
             while not found.endswith(b"}"):
-                assert (piece := kept.recv(65536)), "it was ended"
+                piece = kept.recv(65536)
+                assert piece, "it was ended"
                 found += piece
             assert found.startswith(b"HTTP/1.1 200 ")
             time.sleep(1.3 * HURRIED.head_seconds)
