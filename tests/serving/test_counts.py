@@ -74,10 +74,6 @@ class _HalfCharacters(torch.nn.Module):
         super().__init__()
         self.head, self.token = head, token
 
-    @property
-    def weight(self) -> torch.Tensor:
-        return self.head.weight
-
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         time.sleep(0.005)
         logits = torch.full_like(self.head(hidden), -1e4)
