@@ -151,7 +151,9 @@ async def _all_leave(server: Server, people: Sequence[Person]) -> dict[str, floa
         for one in people[:8]:
             client = await stack.enter_async_context(one.client(server.url, server.key))
             tasks.append(asyncio.create_task(begin(one, client)))
-        while not (await asyncio.to_thread(server.metrics))["personatune_busy"]:
+        for _ in range(100):  # a model may say nothing at all
+            if (await asyncio.to_thread(server.metrics))["personatune_busy"]:
+                break
             await asyncio.sleep(0.01)
         for task in tasks:
             task.cancel()

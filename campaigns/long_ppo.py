@@ -12,8 +12,9 @@ replies for 12 and take longer: its 12 hours are fewer updates. What may grow gr
 size.
 
 Promised, else exit code 1: from the first tenth of the updates to the end memory (with all child processes) grows by
-less than 5 %; open files and the files in the folder, checkpoints apart, stay as many; there are two checkpoints, and
-for a moment the one that is replaced; everything in the folder grows by less than 8 KiB an update together.
+less than 5 % (20 % in runs under 1,000 updates, in which it still fills up); open files stay as many; the files in the
+folder, checkpoints apart, become 16 more at most; there are two checkpoints, and for a moment the one that is replaced;
+everything in the folder grows by less than 8 KiB an update together.
 ``--quick``: 60 updates. The last line is one JSON object.
 """
 
@@ -49,9 +50,10 @@ SETTINGS = (
     *(f"ppo.alarms.{name}.action=off" for name in ("length", "repetition", "copying", "entropy", "divergence")),
 )  # fmt: skip
 MEBIBYTE = 2**20
-MEMORY_GROWTH = 0.05
+MEMORY_GROWTH, FILLING_UP = 0.05, 0.20
 BYTES_AN_UPDATE = 8 * 1024
-IN_WRITING = 4  # files and open files that come and go while something is written
+IN_WRITING = 4  # open files that come and go while something is written
+MORE_FILES = 16  # W&B's tables, which become ever more seldom, are files of their own
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _last_update(curves: Path) -> int:
 def _figures(samples: Sequence[Sample], updates: int) -> dict[str, Any]:
     early = _near(samples, updates // 10)
     late = _near(samples, updates)
-    after = [sample for sample in samples if sample.update >= updates // 10]
+    after = [sample for sample in samples if updates // 10 <= sample.update < updates] or late
     last, first = late[-1], early[-1]
     passed = max(1, last.update - first.update)
     kinds = sorted({*first.sizes, *last.sizes})
@@ -208,11 +210,12 @@ def _pace(samples: Sequence[Sample], updates: int, begin: float, end: float) -> 
 
 def _broken(found: Mapping[str, Any], code: int) -> list[str]:
     """Return the promises that weren't kept."""
+    growth = MEMORY_GROWTH if found["updates"] >= 1000 else FILLING_UP
     kept = {
         "the run ended well": code == 0,
-        "flat memory": found["memory_mib_end"] <= (1 + MEMORY_GROWTH) * found["memory_mib_first_tenth"],
+        "flat memory": found["memory_mib_end"] <= (1 + growth) * found["memory_mib_first_tenth"],
         "flat open files": found["open_files_end"] <= found["open_files_first_tenth"] + IN_WRITING,
-        "as many files": found["files_most_after"] <= found["files_first_tenth"] + IN_WRITING,
+        "as many files": found["files_most_after"] <= found["files_first_tenth"] + MORE_FILES,
         "two checkpoints and one that is replaced": found["checkpoints_most"] <= 3,
         "bounded curves": sum(found["bytes_an_update"].values()) <= BYTES_AN_UPDATE,
     }

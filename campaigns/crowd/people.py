@@ -98,6 +98,7 @@ class Person:
             for at in range(talks)
         ]
         self.alone: dict[int, list[str]] = {}
+        self.has_left = False  # everybody does once at least
 
     @property
     def persona(self) -> str:
@@ -137,7 +138,8 @@ class Person:
         """Ask until there is a reply; False when the time is over before."""
         body = self._body(self.talks[place], self.alone[place], turn, self.stream)
         while time.monotonic() < end:
-            leaves = self.rng.random() < _GIVES_UP
+            leaves = not self.has_left or self.rng.random() < _GIVES_UP
+            self.has_left = True
             tally.requests += 1
             try:
                 reply = await self._ask(client, body, pieces=self.rng.randint(1, 4) if leaves else None)

@@ -25,8 +25,8 @@ def test_a_long_ppo_run_stays_as_large_as_it_is() -> None:
 
 
 GOOD: dict[str, Any] = {
-    "memory_mib_first_tenth": 400.0, "memory_mib_end": 404.0, "open_files_first_tenth": 12, "open_files_end": 12,
-    "files_first_tenth": 9, "files_most_after": 10, "checkpoints_most": 3,
+    "updates": 2300, "memory_mib_first_tenth": 400.0, "memory_mib_end": 404.0, "open_files_first_tenth": 12,
+    "open_files_end": 12, "files_first_tenth": 9, "files_most_after": 10, "checkpoints_most": 3,
     "bytes_an_update": {"metrics.csv": 900.0, "samples.jsonl": 120.0, "checkpoints": 700.0},
 }  # fmt: skip
 

@@ -51,3 +51,4 @@ def test_a_long_runs_rollouts_are_sampled_ever_more_seldom() -> None:
     assert len(shown) < 600
     late = [after - before for before, after in pairwise(shown) if before > 5000]
     assert 50 <= max(late) <= 200  # and yet it never ends
+    assert sum(worth_sampling(number, 8) for number in range(1, 500)) < 50  # W&B's tables, each of which is files

@@ -86,12 +86,13 @@ class TrackedStage:
     config: Mapping[str, Any]
 
 
-def worth_sampling(update: int) -> bool:
-    """Say whether an update's replies are written down: each of the first 200, every second of the next hundred, …
+def worth_sampling(number: int, often: int = 100) -> bool:
+    """Say whether samples are written down at the ``number``-th chance: always below 2 · often, then ever more seldom.
 
-    So a run of N updates leaves about 100 · (1 + ln(N / 100)) of them, where each would be megabytes after a night.
+    From k · often on it is every k-th time. So N chances leave about often · (1 + ln(N / often)) samples, where each
+    would be megabytes, or thousands of files, after a night.
     """
-    return update % max(1, update // 100) == 0
+    return number % max(1, number // often) == 0
 
 
 class _Trackers:
