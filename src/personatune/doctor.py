@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-Level = Literal["ok", "note", "problem"]
 from personatune.embedded import check_embedded
 from personatune.errors import DamagedFileError
 
+Level = Literal["ok", "note", "problem"]
 GIB = 2**30
 NEEDED_MEMORY = 4 * GIB  # of the quick preset
 NEEDED_DISK = 2 * GIB  # converted base, checkpoints and adapters of a quick run
