@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-import time
-from collections.abc import Mapping
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
-
-import pytest
 
 from personatune.config import TrackingConfig
-from personatune.errors import UserError
-from personatune.training import tracking
-from personatune.training.tracking import SilentTracker, open_tracker, worth_sampling
+from personatune.training.tracking import open_tracker, worth_sampling
 
 CSV_ONLY = TrackingConfig(backends=["csv"])
 
@@ -52,3 +43,14 @@ def test_a_long_runs_rollouts_are_sampled_ever_more_seldom() -> None:
     late = [after - before for before, after in pairwise(shown) if before > 5000]
     assert 50 <= max(late) <= 200  # and yet it never ends
     assert sum(worth_sampling(number, 8) for number in range(1, 500)) < 50  # W&B's tables, each of which is files
+
+
+def test_a_sample_with_a_line_end_that_only_unicode_knows_outlives_a_resume(tmp_path: Path) -> None:
+    said = "a\u2028b\u2029c\u0085d \ud83d"
+    tracker = open_tracker(tmp_path, CSV_ONLY, run="demo", stage="sft")
+    tracker.samples("replies", [{"reply": said}], 1)
+    tracker.samples("replies", [{"reply": "later"}], 2)
+    tracker.close()
+    open_tracker(tmp_path, CSV_ONLY, run="demo", stage="sft", resume_step=1).close()
+    [line] = (tmp_path / "samples.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert json.loads(line)["reply"] == said.replace("\ud83d", "\ufffd")
