@@ -66,7 +66,8 @@ def markdown_text(text: str) -> str:
     if begins := _BLOCK.match(text):
         at = begins.end() if begins[0][-1].isdigit() else 0
         text = f"{text[:at]}&#{ord(text[at])};{text[at + 1 :]}"
-    return text
+    end = len(text.rstrip("#"))  # a heading may close with such marks
+    return text[:end] + "&#35;" * (len(text) - end)
 
 
 HIDDEN = "(hidden)"

@@ -339,9 +339,9 @@ class _CtrlC:
     [
         ("gradient_step", 1, 0),  # in the first step
         ("gradient_step", 6, 5),  # in the sixth
-        ("sft", 1, 0),  # in the evaluation before the first step
-        ("sft", 5, 4),  # in the one after the fourth
-        ("sft", 10, 8),  # in the last one
+        ("sft_dialogues", 1, 0),  # in the evaluation before the first step
+        ("sft_dialogues", 5, 4),  # in the one after the fourth
+        ("sft_dialogues", 10, 8),  # in the last one
     ],
 )
 def test_computing_is_cut_off_at_once_and_done_again_to_the_last_bit(

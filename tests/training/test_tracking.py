@@ -39,10 +39,10 @@ def test_a_figure_that_appears_late_breaks_nothing(tmp_path: Path) -> None:
 def test_a_long_runs_rollouts_are_sampled_ever_more_seldom() -> None:
     shown = [update for update in range(1, 10_001) if worth_sampling(update)]
     assert shown[:200] == list(range(1, 201))
-    assert len(shown) < 600
+    assert len(shown) < 700
     late = [after - before for before, after in pairwise(shown) if before > 5000]
     assert 50 <= max(late) <= 200  # and yet it never ends
-    assert sum(worth_sampling(number, 8) for number in range(1, 500)) < 50  # W&B's tables, each of which is files
+    assert sum(worth_sampling(number, 8) for number in range(1, 500)) < 90  # W&B's tables, each of which is files
 
 
 def test_a_sample_with_a_line_end_that_only_unicode_knows_outlives_a_resume(tmp_path: Path) -> None:
