@@ -24,7 +24,7 @@ from personatune.words import keyword_stems
 # conversation at hand), so that the split by persona keeps a sender's conversations together; `DataProcessor` later
 # keeps the ones a conversation is about.
 POOL_TRAITS = 12
-LONGEST_MESSAGE = 5_000  # characters; the longest of the dataset has 1,000
+LONGEST_MESSAGE = 5_000  # characters that are looked at: patterns take a time that grows faster than a text
 HERE_TRAITS = 6  # said in the conversation at hand, whether they are in the pool or not
 
 _PACKAGE = "chitchat_dataset"

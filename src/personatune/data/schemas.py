@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 Speech = tuple[str, str]  # speaker, text
 
 MOST_TURNS, MOST_TRAITS = 5_000, 500
-"""Of a row. Known datasets stay below a tenth; a line of a megabyte may hold a hundred thousand."""
+"""Of a row: what is longer is no chat. A line of a megabyte may hold a hundred thousand of either."""
 
 _SILENCE = "__SILENCE__"
 _PERSONA_FIELDS = ("persona", "personas", "personality", "user_persona", "persona_info", "traits", "profile")
