@@ -37,7 +37,7 @@ from killing.setting import CHECKPOINTED, NAME, commands, environment, make_sett
 
 STAGES = ("prepare", "baseline", "sft", "preferences", "reward", "ppo", "evaluate", "compare", "report", "dpo")
 PROMISED_SECONDS = 10.0
-ROUND = 40
+PER_RUN = 20
 """Disturbances of one run at most: the rest go to another one."""
 
 Kind = Literal["kill", "write", "SIGTERM", "SIGINT"]
@@ -175,7 +175,7 @@ def _plan(kills: int, stops: int, rng: random.Random) -> dict[str, list[Kind]]:
     plan: dict[str, list[Kind]] = {stage: [] for stage in STAGES}
     order = list(STAGES)
     rng.shuffle(order)
-    for number, kind in enumerate(kinds[:ROUND]):
+    for number, kind in enumerate(kinds[:PER_RUN]):
         stage = order[number % len(order)]
         writes = plan[stage].count("write") < plan[stage].count("kill")
         plan[stage].append("write" if kind == "kill" and stage in CHECKPOINTED and writes else kind)
