@@ -170,7 +170,9 @@ def campaign(folder: Path, kills: int, stops: int, seed: int, tally: Tally, *, e
 
 def _plan(kills: int, stops: int, rng: random.Random) -> dict[str, list[Kind]]:
     """Deal kills and stops to the stages, each stage's in random order."""
-    kinds: list[Kind] = ["kill"] * kills + [rng.choice(["SIGTERM", "SIGINT"]) for _ in range(stops)]
+    polite: list[Kind] = ["SIGTERM", "SIGINT"]
+    hard: Kind = "kill"
+    kinds: list[Kind] = [*(hard for _ in range(kills)), *(rng.choice(polite) for _ in range(stops))]
     rng.shuffle(kinds)
     plan: dict[str, list[Kind]] = {stage: [] for stage in STAGES}
     order = list(STAGES)

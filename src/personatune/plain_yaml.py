@@ -49,14 +49,18 @@ def parse_yaml(text: str) -> Any:
         raise NotYamlError(f"a value that can't be read ({' '.join(str(error).split())})") from None
 
 
+def _line(event: yaml.Event) -> int | None:
+    return None if event.start_mark is None else event.start_mark.line + 1
+
+
 def _check(text: str, loader: Any) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
-            raise NotYamlError(f"an alias (*{event.anchor}); write the value out", event.start_mark.line + 1)
+            raise NotYamlError(f"an alias (*{event.anchor}); write the value out", _line(event))
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_NESTING:
-                raise NotYamlError(f"nested deeper than {MAX_NESTING} levels", event.start_mark.line + 1)
+                raise NotYamlError(f"nested deeper than {MAX_NESTING} levels", _line(event))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

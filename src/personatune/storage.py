@@ -84,7 +84,7 @@ def _left_over(place: Path) -> bool:
     import psutil
 
     found = _ASIDE.fullmatch(place.name)
-    return bool(found) and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1])))
+    return found is not None and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1])))
 
 
 def _flush(place: Path) -> None:

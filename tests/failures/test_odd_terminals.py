@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,10 +16,10 @@ from personatune.terminal_progress import RichProgress
 if TYPE_CHECKING:
     from tests.failures.conftest import Program
 
-FEW_LETTERS = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+FEW_LETTERS: dict[str, Any] = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
-def program(*words: str, given: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+def program(*words: str, given: bytes = b"", **environment: Any) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "personatune", *words],
         input=given, capture_output=True, timeout=300, check=False, env={**os.environ, **environment},

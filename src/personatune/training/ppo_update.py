@@ -238,7 +238,7 @@ class PPOUpdate:
         return figures
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        return [self.policy_optimizer] + ([self.critic_optimizer] if self.critic_optimizer is not None else [])
+        return [one for one in (self.policy_optimizer, self.critic_optimizer) if one is not None]
 
     def gradients(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
         """Add the gradients of the losses on some replies to policy and critic; returns what `minibatch` does.
