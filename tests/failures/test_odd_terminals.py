@@ -116,7 +116,7 @@ def test_an_unknown_locale_changes_nothing(card: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [FEW_LETTERS, {"LC_ALL": "xx_YY", "LANG": "xx_YY"}], ids=["ascii", "locale"])
-def test_one_can_chat_and_train_there(base: Path, card: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_one_can_chat_and_train_there(base: Path, card: Path, tmp_path: Path, environment: dict[str, Any]) -> None:
     talked = program(
         "chat", "--model", str(base / "model"), "--persona", str(card),
         given="Grüezi, wie gahts?\n/persona\n/why\n".encode(), **environment,
