@@ -89,6 +89,7 @@ class PreferencesConfig(Section):
     kinds: dict[str, Annotated[float, Field(ge=0)]] = {  # relative shares
         "persona_swap": 1.0,
         "contradiction": 1.0,
+        "conflict": 0.0,  # people's lines that state the opposite: what they teach is measured in docs/results.md
         "generic": 1.0,
         "off_topic": 1.0,
         "model_sample": 1.0,

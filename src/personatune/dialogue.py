@@ -154,8 +154,8 @@ class PreferencePair:
     """Two replies to one context, the first better.
 
     Attributes:
-        kind: why the rejected reply is worse ("persona_swap", "contradiction", "generic", "off_topic", "model_sample",
-            or `VOTE`).
+        kind: why the rejected reply is worse ("persona_swap", "contradiction", "conflict", "generic", "off_topic",
+            "model_sample", or `VOTE`).
         origin: where both replies come from, e.g. "gold | spc-17/User 1".
     """
 
