@@ -42,7 +42,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TRAINED = {"sft": "adapter", "reward": "branch", "dpo": "branch", "ppo": "branch"}
 """The stages that train, in order, and where each leaves its weights."""
 SETTINGS = (
-    "model.max_length=256", "lora.rank=4", "data.validation_share=0.2", "data.test_share=0.2", "data.max_dialogues=32",
+    "model.max_length=384", "lora.rank=4", "data.validation_share=0.2", "data.test_share=0.2", "data.max_dialogues=32",
     "tracking.backends=[csv]", "sft.batch_size=4", "sft.learning_rate=5e-3", "sft.evaluations=4", "sft.samples=0",
     "sft.validation_dialogues=6", "sft.epochs=4", "preferences.pairs=24", "preferences.test_pairs=8",
     "preferences.ppo_prompts=8", "preferences.max_new_tokens=6", "branch.layers=1", "branch.rank=2", "reward.epochs=6",

@@ -1,11 +1,13 @@
 """A million dialogues through reading, cleaning and `personatune prepare`: how much memory, and how fast.
 
-    python campaigns/size.py [--dialogues 1000000] [--data FOLDER] [--model tiny] [--work FOLDER] [--quick]
+    python campaigns/size.py [--dialogues 1000000] [--data FOLDER] [--model tiny] [--work FOLDER] [--file FILE]
+                             [--only reading prepare] [--quick]
 
 The real dialogues of ``--data`` (Synthetic-Persona-Chat where the shared data lie beside the project, else the
 embedded chitchat ones) are repeated until there are enough. Every repetition has a turn of its own, every tenth a
 persona sentence of its own, and one in twenty is an exact duplicate. The file (2 kB a dialogue) is written to a
-temporary folder and deleted at the end. Then, each in a process of its own:
+temporary folder and deleted at the end; ``--file`` keeps it, and takes it as it is when it is there. Then, each in a
+process of its own:
 
 1. *Reading and cleaning*: from the file to cleaned dialogues without duplicates on the disk. Its speed counts
    processor seconds, so that it is that of one core whatever else runs.
@@ -34,6 +36,7 @@ from personatune.data.cleaning import clean_onto
 from personatune.data.shelf import Shelves
 from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Dialogue
+from personatune.storage import replacing
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MEMORY_LIMIT = 1_500_000_000  # bytes
@@ -49,6 +52,8 @@ def main() -> int:
     parser.add_argument("--data", default=None)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--work", type=Path, default=None, help="where the temporary folder is made")
+    parser.add_argument("--file", type=Path, default=None, help="keep the dialogues there, or take those that are")
+    parser.add_argument("--only", nargs="+", choices=("reading", "prepare"), default=("reading", "prepare"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="30,000 dialogues")
     parser.add_argument("--read-and-clean", type=Path, default=None, help=argparse.SUPPRESS)
@@ -58,7 +63,15 @@ def main() -> int:
         return 0
     count = 30_000 if options.quick else options.dialogues
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        found = measure(Path(folder), options.data or default_source(), count, options.model, options.seed)
+        file = options.file or Path(folder) / "many.jsonl"
+        found: dict[str, Any] = {
+            "dialogues": count,
+            **write(file, options.data or default_source(), count, options.seed),
+        }
+        if "reading" in options.only:
+            found |= measure_reading(file, count)
+        if "prepare" in options.only:
+            found |= measure_prepare(file, Path(folder), options.model)
     broken = promises(found)
     for name, value in found.items():
         shown = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
@@ -76,32 +89,47 @@ def default_source() -> str:
     return str(real) if real.is_dir() else "chitchat"
 
 
-def measure(folder: Path, source: str, count: int, model: str, seed: int) -> dict[str, Any]:
-    """Return the figures of both processes on a file of ``count`` dialogues."""
+def write(file: Path, source: str, count: int, seed: int) -> dict[str, Any]:
+    """Write the dialogues unless they are there; returns of how many they are made and how large the file is.
+
+    Raises:
+        SystemExit: the file that is there has another number of them.
+    """
+    if file.is_file():
+        with file.open("rb") as stream:
+            rows = sum(1 for _ in stream)
+        if rows != count:
+            raise SystemExit(f"{file}: {rows} dialogues, expected {count}; give --dialogues {rows} or delete it")
+        return {"file_bytes": file.stat().st_size}
     real = DatasetLoader(source).load().dialogues
-    file = folder / "many.jsonl"
-    with file.open("w", encoding="utf-8") as stream:
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in many(real, count, seed))
-    reading, out = run([sys.executable, __file__, "--read-and-clean", str(file)])
+    return {"made_of": len(real), "file_bytes": file.stat().st_size}
+
+
+def measure_reading(file: Path, count: int) -> dict[str, Any]:
+    """Return speed and memory of reading and cleaning."""
+    used, out = run([sys.executable, __file__, "--read-and-clean", str(file)])
     read = json.loads(out)
-    runs = folder / "runs"
-    place = _tiny(folder) if model == "tiny" else model
-    command = [sys.executable, "-m", "personatune", "prepare", "--preset", "standard", "--name", "size"]
-    command += ["--data", str(file), "--model", place, "--runs", str(runs)]
-    preparing, _ = run(command)
-    about = json.loads((runs / "size" / "prepare" / "data.json").read_text(encoding="utf-8"))
     return {
-        "dialogues": count,
-        "made_of": len(real),
-        "file_bytes": file.stat().st_size,
         "reading_core_seconds": read["seconds"],
         "dialogues_a_core_second": count / read["seconds"],
-        "reading_peak_bytes": reading["peak_bytes"],
+        "reading_peak_bytes": used["peak_bytes"],
         "kept": read["kept"],
         "cleaning_counts": read["counts"],
-        "prepare_wall_seconds": preparing["wall_seconds"],
-        "prepare_core_seconds": preparing["core_seconds"],
-        "prepare_peak_bytes": preparing["peak_bytes"],
+    }
+
+
+def measure_prepare(file: Path, folder: Path, model: str) -> dict[str, Any]:
+    """Return time and memory of `personatune prepare`, and what it says of the data."""
+    place = _tiny(folder) if model == "tiny" else model
+    command = [sys.executable, "-m", "personatune", "prepare", "--preset", "standard", "--name", "size"]
+    used, _ = run([*command, "--data", str(file), "--model", place, "--runs", str(folder / "runs")])
+    about = json.loads((folder / "runs" / "size" / "prepare" / "data.json").read_text(encoding="utf-8"))
+    return {
+        "prepare_wall_seconds": used["wall_seconds"],
+        "prepare_core_seconds": used["core_seconds"],
+        "prepare_peak_bytes": used["peak_bytes"],
         "prepare_read": about["statistics"]["source"]["description"],
         "prepare_counts": about["counts"],
         "perspectives": {part: about["statistics"][part]["perspectives"] for part in ("train", "validation", "test")},
@@ -109,17 +137,22 @@ def measure(folder: Path, source: str, count: int, model: str, seed: int) -> dic
 
 
 def promises(found: Mapping[str, Any]) -> list[str]:
-    """Return what was promised and isn't so."""
-    counts = found["cleaning_counts"]
-    gone = sum(counts.get(f"dropped: {reason}", 0) for reason in ("duplicate", "no dialogue", "no persona"))
-    checks = {
-        f"reading and cleaning takes less than {MEMORY_LIMIT:,} bytes": found["reading_peak_bytes"] < MEMORY_LIMIT,
-        f"prepare takes less than {MEMORY_LIMIT:,} bytes": found["prepare_peak_bytes"] < MEMORY_LIMIT,
-        f"at least {LEAST_SPEED:,} dialogues a core second": found["dialogues_a_core_second"] >= LEAST_SPEED,
-        "every row is kept or dropped for a reason": found["kept"] + gone == found["dialogues"],
-        "prepare saw every row": f" {found['dialogues']} rows" in found["prepare_read"],
-        "there is something to train on": found["perspectives"]["train"] > 0,
-    }
+    """Return what was promised and isn't so, of what was measured."""
+    checks: dict[str, bool] = {}
+    if "kept" in found:
+        counts = found["cleaning_counts"]
+        gone = sum(count for reason, count in counts.items() if reason.startswith("dropped: "))
+        checks |= {
+            f"reading and cleaning takes less than {MEMORY_LIMIT:,} bytes": found["reading_peak_bytes"] < MEMORY_LIMIT,
+            f"at least {LEAST_SPEED:,} dialogues a core second": found["dialogues_a_core_second"] >= LEAST_SPEED,
+            "every row is kept or dropped for a reason": found["kept"] + gone == found["dialogues"],
+        }
+    if "perspectives" in found:
+        checks |= {
+            f"prepare takes less than {MEMORY_LIMIT:,} bytes": found["prepare_peak_bytes"] < MEMORY_LIMIT,
+            "prepare saw every row": f" {found['dialogues']} rows" in found["prepare_read"],
+            "there is something to train on": found["perspectives"]["train"] > 0,
+        }
     return [name for name, kept in checks.items() if not kept]
 
 

@@ -49,3 +49,4 @@ def test_a_promise_that_is_not_kept_is_named() -> None:
     assert size.promises(kept) == []
     assert size.promises({**kept, "kept": 8}) == ["every row is kept or dropped for a reason"]
     assert len(size.promises({**kept, "prepare_peak_bytes": 2e9, "dialogues_a_core_second": 10.0})) == 2
+    assert size.promises({name: value for name, value in kept.items() if name != "kept"}) == []

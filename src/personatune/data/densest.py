@@ -51,10 +51,10 @@ class Densest:
             yield from self._places
             return
         draw = random.Random(self.seed)
-        ties = [draw.random() for _ in self._places]
-        thinness = -np.asarray(self._densities)
-        by_persona = np.lexsort((ties, thinness, self._personas))  # sorted by the last one first
-        grouped = np.asarray(self._personas)[by_persona]
+        ties = np.array([draw.random() for _ in self._places])
+        thinness, personas = -np.asarray(self._densities), np.asarray(self._personas)
+        by_persona = np.lexsort((ties, thinness, personas))  # sorted by the last one first
+        grouped = personas[by_persona]
         begins = np.concatenate(([0], np.flatnonzero(np.diff(grouped)) + 1))
         lengths = np.diff(np.append(begins, len(grouped)))
         rank = np.empty(len(grouped), dtype=np.int64)

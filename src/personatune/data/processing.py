@@ -77,8 +77,8 @@ class DataProcessor:
         """
         counts: Counter[str] = Counter()
         parts = self._parts(loaded, written, Shelves(), counts)
-        lists = {name: list(part) for name, part in parts.items()}
-        return PreparedData(**lists, counts=_sorted(counts), statistics=_statistics(parts, loaded))
+        train, validation, test = (list(parts[name]) for name in _PARTS)
+        return PreparedData(train, validation, test, _sorted(counts), _statistics(parts, loaded))
 
     def process_into(
         self, directory: Path, reading: Reading, written: Sequence[WrittenDialogue] = ()
