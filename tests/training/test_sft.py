@@ -76,7 +76,7 @@ class Bench:
         **options: Any,
     ) -> SFTTrainer:
         kept = tracker or Watching()
-        return options.pop("kind", SFTTrainer)(  # type: ignore[no-any-return]
+        return options.pop("kind", SFTTrainer)(
             options.pop("base", None) or self.tiny.model(family, layers=2, spread=0.05),
             self.tiny.prompts(),
             options.pop("train", self.train),
