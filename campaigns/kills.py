@@ -111,14 +111,14 @@ class Process:
             time.sleep(0.002)
         return False
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         os.killpg(self.process.pid, number)
 
     def end(self) -> int:
         try:
             return self.process.wait()
         except BaseException:  # the campaign is stopped, and so is what it began
-            self.signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
             raise
 
 
@@ -170,9 +170,9 @@ def campaign(folder: Path, kills: int, stops: int, seed: int, tally: Tally, *, e
 
 def _plan(kills: int, stops: int, rng: random.Random) -> dict[str, list[Kind]]:
     """Deal kills and stops to the stages, each stage's in random order."""
-    polite: list[Kind] = ["SIGTERM", "SIGINT"]
-    hard: Kind = "kill"
-    kinds: list[Kind] = [*(hard for _ in range(kills)), *(rng.choice(polite) for _ in range(stops))]
+    stopping: tuple[Kind, ...] = ("SIGTERM", "SIGINT")
+    kinds: list[Kind] = ["kill" for _ in range(kills)]
+    kinds += [rng.choice(stopping) for _ in range(stops)]
     rng.shuffle(kinds)
     plan: dict[str, list[Kind]] = {stage: [] for stage in STAGES}
     order = list(STAGES)
@@ -228,7 +228,7 @@ def _strike(process: Process, stage: str, kind: Kind, seconds: float, rng: rando
     if here is None or process.process.poll() is not None:
         return False
     begun = time.monotonic()
-    process.signal(signal.SIGKILL if kind in ("kill", "write") else signal.Signals[kind])
+    process.send(signal.SIGKILL if kind in ("kill", "write") else signal.Signals[kind])
     code = process.end()
     if code == 0:  # it was done meanwhile
         return True

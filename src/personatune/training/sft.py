@@ -94,7 +94,10 @@ class SFTTrainer:
             [dialogue.input_ids, dialogue.loss_weights] for dialogue in (*self.train_set, *self.validation_set)
         )
         self.checkpoints = self.processes.checkpoints(
-            directory / "checkpoints", identity=identity, say=self.progress.say
+            directory / "checkpoints",
+            2 if lora else 1,  # of full fine-tuning each takes twelve bytes a weight
+            identity=identity,
+            say=self.progress.say,
         )
         self.steps_per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         planned = self.steps_per_epoch * config.epochs
