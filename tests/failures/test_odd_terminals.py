@@ -16,7 +16,12 @@ from personatune.terminal_progress import RichProgress
 if TYPE_CHECKING:
     from tests.failures.conftest import Program
 
-FEW_LETTERS: dict[str, Any] = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+FEW_LETTERS: dict[str, Any] = {
+    "PYTHONIOENCODING": "ascii",
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+}
 
 
 def program(*words: str, given: bytes = b"", **environment: Any) -> subprocess.CompletedProcess[bytes]:
