@@ -80,7 +80,7 @@ def main() -> int:
 def _tiny(folder: Path) -> str:
     """Write a random model and its tokenizer, as the tests make them; return where."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from tests.conftest import TinyModels  # noqa: PLC0415  the tests' own model
+    from tests.conftest import TinyModels
 
     return str(TinyModels().save(folder / "model"))
 

@@ -106,7 +106,7 @@ def _environment() -> dict[str, str]:
 def _prepare(work: Path, updates: int) -> Path:
     """Run all stages before PPO; return the folder of the stage ``ppo``."""
     sys.path.insert(0, str(REPOSITORY))
-    from tests.conftest import HandMadeDialogues, TinyModels  # noqa: PLC0415  the tests' own model and dialogues
+    from tests.conftest import HandMadeDialogues, TinyModels
 
     model = TinyModels().save(work / "model", layers=2, spread=0.05)
     dialogues = HandMadeDialogues.write(work / "made.jsonl", 60)

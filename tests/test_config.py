@@ -111,7 +111,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"sft:\n  epochs: [1\n", r"mine\.yaml: not valid YAML"),
+        (b"sft:\n  epochs: [1\n", r"mine\.yaml: not valid YAML \(.*, line 3\)"),
         (b"- a\n- b\n", r"mine\.yaml: found list, expected a tree of settings"),
         (b"just words", r"mine\.yaml: found str, expected a tree of settings"),
         (b"seed: \xff", r"mine\.yaml: not UTF-8 text"),

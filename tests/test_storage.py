@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from personatune.errors import UserError
-from personatune.storage import append_jsonl, read_json, read_jsonl, replacing, write_json, write_jsonl, write_text
+from personatune.storage import (
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    remove_leftovers,
+    replacing,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
@@ -128,3 +140,83 @@ def test_rows_are_added_one_by_one_and_a_full_disk_is_told(tmp_path: Path) -> No
         pytest.skip("no /dev/full here")
     with pytest.raises(UserError, match="No space left"):
         append_jsonl(Path("/dev/full"), {"a": 3})
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What is flushed and renamed, in order, by the name of the file or folder."""
+    seen: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(number: int) -> None:
+        seen.append(("flush", Path(f"/proc/self/fd/{number}").readlink().name))
+        fsync(number)
+
+    def renamed(self: Path, target: Path) -> Path:
+        seen.append(("rename", Path(target).name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    return seen
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_afterwards(
+    tmp_path: Path, events: list[tuple[str, str]]
+) -> None:
+    write_json(tmp_path / "value.json", 1)
+    aside = f".value.json.{os.getpid()}.part"
+    assert events == [("flush", aside), ("rename", "value.json"), ("flush", tmp_path.name)]
+
+
+def test_a_folder_is_flushed_with_all_that_is_in_it(tmp_path: Path, events: list[tuple[str, str]]) -> None:
+    with replacing(tmp_path / "folder") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        for place in (temporary / "one.txt", temporary / "inner" / "two.txt"):
+            place.write_text("x", encoding="utf-8")
+    aside = f".folder.{os.getpid()}.part"
+    flushed = [name for kind, name in events[: events.index(("rename", "folder"))] if kind == "flush"]
+    assert sorted(flushed) == sorted(["one.txt", "two.txt", "inner", aside])
+    assert flushed[-1] == aside
+    assert events[-1] == ("flush", tmp_path.name)
+
+
+def _dead_process() -> int:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
+
+
+def test_what_a_dead_process_was_writing_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    dead, living = _dead_process(), os.getppid()
+    half = tmp_path / "sft" / "checkpoints" / f".checkpoint-000003.{dead}.part"
+    half.mkdir(parents=True)
+    write_text(half / "state.json", "{")
+    write_text(tmp_path / f".config.yaml.{dead}.part", "seed")
+    write_text(tmp_path / f".model.gguf.{living}.part", "GGUF")
+    write_text(tmp_path / ".somebodys.part", "own")
+    assert len(remove_leftovers(tmp_path)) == 2
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        f".model.gguf.{living}.part",
+        ".somebodys.part",
+    ]
+
+
+def test_a_folder_whose_successor_never_came_goes_back_to_its_place(tmp_path: Path) -> None:
+    old = tmp_path / f".adapter.old.{_dead_process()}.part"
+    old.mkdir()
+    write_text(old / "weights", "whole")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    assert (tmp_path / "adapter" / "weights").read_text(encoding="utf-8") == "whole"
+
+
+def test_what_a_dead_process_of_the_same_number_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    """In a container every start may get the same number."""
+    left = tmp_path / f".folder.{os.getpid()}.part"
+    left.mkdir()
+    write_text(left / "half", "half")
+    with replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new", encoding="utf-8")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]

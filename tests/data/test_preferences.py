@@ -14,6 +14,8 @@ from personatune.config import PreferencesConfig
 from personatune.data.generic_replies import _STATEMENTS
 from personatune.data.negatives import drawn_traits, in_style_of, tells_of_self
 from personatune.data.preferences import KINDS, PreferenceGenerator, PreferenceReport
+from personatune.data.stances import contradicts, stated
+from personatune.data.triples import triple_of
 from personatune.dialogue import Context, Dialogue, Persona, Perspective, PreferencePair, Turn
 from personatune.errors import UserError
 from personatune.words import keyword_stems, words
@@ -250,3 +252,16 @@ def test_a_negative_wears_the_form_of_the_good_reply(text: str, model: str, expe
 def test_there_are_many_generic_replies_of_many_lengths() -> None:
     assert len(_STATEMENTS) == len(set(_STATEMENTS)) >= 40
     assert len({len(words(text)) for text in _STATEMENTS}) >= 12
+
+
+@pytest.mark.shared
+def test_a_conflicting_line_is_anothers_own_and_contradicts_the_persona(perspectives: list[Perspective]) -> None:
+    config = PreferencesConfig(kinds={"conflict": 1})
+    report = PreferenceGenerator(perspectives, config, seed=1).generate(60)
+    pairs = _of(report, "conflict")
+    assert len(pairs) == 60 == report.counts["conflict"]
+    assert report.mirrors["conflict"] >= 15
+    for pair in pairs:
+        traits = [triple for trait in pair.context.persona.traits if (triple := triple_of(trait))]
+        assert any(contradicts(one, trait) for one in stated(pair.rejected) for trait in traits), pair
+        assert not any(contradicts(one, trait) for one in stated(pair.chosen) for trait in traits), pair

@@ -474,3 +474,67 @@ def test_settings_may_change_until_the_first_stage_is_done(tmp_path: Path) -> No
     run.mark_done("prepare", {})
     with pytest.raises(UserError, match=r"data\.source: 'chitchat', now 'elsewhere\.jsonl'"):
         Run.open(tmp_path, "mine", second)
+
+
+@pytest.mark.parametrize(
+    ("stage", "place", "call", "later"),
+    [
+        ("baseline", "personatune.evaluation.suite.dialogue_nll", 1, "personatune.evaluation.suite.hold_dialogues"),
+        ("evaluate", "personatune.evaluation.suite.dialogue_nll", 2, "personatune.evaluation.suite.hold_dialogues"),
+        ("preferences", "personatune.pipeline.stages._ppo_prompts", 1, "personatune.model.generation.Chatbot.sample"),
+    ],
+)
+def test_a_stage_without_steps_is_cut_off_by_sigterm_and_goes_on_with_what_it_had(
+    done: CommandLine, monkeypatch: pytest.MonkeyPatch, stage: str, place: str, call: int, later: str
+) -> None:
+    run = done.folder / "tiny"
+    expected = {file.name: file.read_bytes() for file in (run / stage).iterdir() if file.is_file()}
+    Run.open(done.folder, "tiny").forget(stage)
+    module, _, name = place.rpartition(".")
+    act, calls = getattr(sys.modules[module], name), [0]
+
+    def pressing(*args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return act(*args, **options)
+
+    monkeypatch.setattr(place, pressing)
+    code, _, err = done.stage(stage)
+    assert (code, calls) == (130, [call])
+    assert err.strip().endswith("stopped; what was reached is saved, the same command goes on there")
+    monkeypatch.undo()
+
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("what was finished is made again")
+
+    monkeypatch.setattr(later, again)
+    assert done.stage(stage)[0] == 0
+    found = {file.name: file.read_bytes() for file in (run / stage).iterdir() if file.is_file()}
+    assert found == expected
+    assert not (run / stage / "unfinished").exists()
+
+
+def test_a_kill_after_a_stage_but_before_the_manifest_says_so_costs_no_training(
+    done: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = done.folder / "tiny"
+    Run.open(done.folder, "tiny").forget("sft")
+
+    class KilledError(Exception):
+        """Stands for the kill: nothing after it is done."""
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(Run, "mark_done", killed)
+    with pytest.raises(KilledError):
+        done.stage("sft")
+    monkeypatch.undo()
+    weights = (run / "sft" / "adapter" / "adapter_model.safetensors").read_bytes()
+    steps = (run / "sft" / "metrics.csv").read_text(encoding="utf-8")
+    monkeypatch.setattr("personatune.training.sft.SFTTrainer._step", killed)
+    assert done.stage("sft")[0] == 0
+    assert (run / "sft" / "adapter" / "adapter_model.safetensors").read_bytes() == weights
+    assert (run / "sft" / "metrics.csv").read_text(encoding="utf-8") == steps
+    assert not (run / "sft" / "checkpoints").exists()

@@ -265,3 +265,38 @@ def test_the_report_is_what_counting_by_hand_gives(dialogues: type[HandMadeDialo
     assert figures["reference_likelihood_accuracy"]["all"]["value"] == 0.0
     assert figures["chosen_change"]["value"] == pytest.approx(0.75)
     assert figures["rejected_change"]["value"] == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize(("method", "call"), [("_encode", 2), ("_judge", 1), ("gradients", 5), ("_judge", 2)])
+def test_computing_is_cut_off_at_once_and_done_again_to_the_last_bit(
+    tiny: TinyModels,
+    dialogues: type[HandMadeDialogues],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    call: int,
+) -> None:
+    pairs, test = loves_dogs(dialogues, 10, seed=1), loves_dogs(dialogues, 5, seed=2)
+    first, second = Watching(), Watching()
+    whole = trainer(tiny, tmp_path / "whole", settings())
+    expected = whole.train(pairs, test)
+    broken = trainer(tiny, tmp_path / "parts", settings(), open_tracker=lambda _: first)
+    act, calls = getattr(broken, method), [0]
+
+    def pressing(*args: Any) -> Any:
+        found = act(*args)
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(broken, method, pressing)
+    with pytest.raises(KeyboardInterrupt):
+        broken.train(pairs, test)
+    assert calls == [call]
+    resumed = trainer(tiny, tmp_path / "parts", settings(), open_tracker=lambda _: second)
+    found = resumed.train(pairs, test)
+    assert [step for step, _ in (*first.rows, *second.rows)] == list(range(1, 10))
+    assert [{**look, "seconds": 0} for look in found.looks] == [{**look, "seconds": 0} for look in expected.looks]
+    for name, tensor in resumed.split.branch_tensors(POLICY).items():
+        assert torch.equal(tensor, whole.split.branch_tensors(POLICY)[name]), name

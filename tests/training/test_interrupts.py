@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 
 import pytest
+import torch
 
 from personatune.training.interrupts import StopRequest
 
@@ -52,3 +54,57 @@ def test_in_another_thread_it_leaves_the_signals_alone() -> None:
     thread.start()
     thread.join(timeout=10)
     assert seen == [False, before]
+
+
+def test_what_may_be_cut_off_is_interrupted_at_once_and_has_drawn_nothing() -> None:
+    torch.manual_seed(3)
+    random.seed(3)
+    expected = torch.rand(2).tolist(), random.random()
+    torch.manual_seed(3)
+    random.seed(3)
+
+    def work(stop: StopRequest) -> None:
+        with stop.at_once():
+            torch.rand(5)
+            random.random()
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("it went on")
+
+    with StopRequest() as stop:
+        with pytest.raises(KeyboardInterrupt):
+            work(stop)
+        assert stop.requested
+        assert not stop.hurried
+    assert (torch.rand(2).tolist(), random.random()) == expected
+
+
+def test_a_signal_that_came_before_is_heeded_where_work_may_be_cut_off() -> None:
+    begun: list[bool] = []
+
+    def work(stop: StopRequest) -> None:
+        with stop.at_once():
+            begun.append(True)
+
+    with StopRequest() as stop:
+        work(stop)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            work(stop)
+    assert begun == [True]
+
+
+def test_after_the_block_a_signal_waits_again_and_a_second_one_says_that_it_hurries() -> None:
+    with StopRequest() as stop:
+        with stop.at_once():
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not stop.hurried
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.hurried
+
+
+def test_with_others_in_step_nothing_is_cut_off() -> None:
+    with StopRequest(alone=False) as stop, stop.at_once():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested

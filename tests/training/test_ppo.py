@@ -348,3 +348,52 @@ def test_the_missions_names_are_there() -> None:
     assert context.persona.traits == ("I cook.",)
     rewards = PPOTrainer.compute_rewards(torch.ones(1), torch.zeros(1, 2), torch.zeros(1, 2), torch.ones(1, 2), 0.1)
     assert rewards.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(("method", "call"), [("collect", 3), ("minibatch", 2), ("minibatch", 7), ("minibatch", 16)])
+def test_an_update_is_cut_off_at_once_and_done_again_to_the_last_bit(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, call: int
+) -> None:
+    """Half its steps have moved the weights by then: what is saved is the update before."""
+    whole = bench.trainer(tmp_path / "whole")
+    expected = whole.train()
+    first, second = Watching(), Watching()
+    broken = bench.trainer(tmp_path / "parts", tracker=first)
+    act, calls = getattr(broken.step, method), [0]
+
+    def pressing(*args: Any) -> Any:
+        found = act(*args)
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(broken.step, method, pressing)
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    assert calls == [call]
+    resumed = bench.trainer(tmp_path / "parts", tracker=second)
+    assert resumed.train() == expected
+    assert [step for step, _ in (*first.rows, *second.rows)] == [1, 2, 3, 4]
+    for branch in ("policy", "critic"):
+        for name, tensor in whole.split.branch_tensors(branch).items():
+            assert torch.equal(resumed.split.branch_tensors(branch)[name], tensor), name
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_the_judge_is_cut_off_at_once_and_looks_again(bench: Bench, tmp_path: Path, look: int) -> None:
+    looks = [0]
+
+    def judge() -> float:
+        looks[0] += 1
+        if looks[0] == look:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.5
+
+    expected = bench.trainer(tmp_path / "whole").train()
+    with pytest.raises(KeyboardInterrupt):
+        bench.trainer(tmp_path / "parts", judge=judge).train()
+    again = Watching()
+    assert bench.trainer(tmp_path / "parts", judge=judge, tracker=again).train() == expected
+    assert [step for step, _ in again.rows] == list(range(2 * (look - 1) + 1, 5))
+    assert looks == [4]

@@ -316,3 +316,37 @@ def test_votes_are_held_to_a_target_only_where_there_are_enough_of_them(votes: i
     figures = figures_of(0.9, 0.9, 0.0, 0.9)
     figures["accuracy"]["vote"] = {"value": 0.3, "low": 0.1, "high": 0.6, "n": votes}
     assert any(not check.met for check in checks(figures, RewardTargets())) == held
+
+
+@pytest.mark.parametrize(("method", "call"), [("_encode", 1), ("gradients", 1), ("gradients", 5)])
+def test_computing_is_cut_off_at_once_and_done_again_to_the_last_bit(
+    tiny: TinyModels,
+    dialogues: type[HandMadeDialogues],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    call: int,
+) -> None:
+    pairs = loves_dogs(dialogues, 10, seed=1)
+    whole = model(tiny)
+    RewardModelTrainer(whole, SETTINGS, tmp_path / "whole").train(pairs)
+    broken = RewardModelTrainer(model(tiny), SETTINGS, tmp_path / "parts")
+    act, calls = getattr(broken, method), [0]
+
+    def pressing(*args: Any) -> Any:
+        found = act(*args)
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(broken, method, pressing)
+    with pytest.raises(KeyboardInterrupt):
+        broken.train(pairs)
+    assert calls == [call]
+    resumed, later = model(tiny), CtrlC()
+    RewardModelTrainer(resumed, SETTINGS, tmp_path / "parts", open_tracker=lambda _step: later).train(pairs)
+    assert [step for step, _ in later.losses] == list(range(call, 10))
+    expected = whole.split.branch_tensors("reward")
+    for name, tensor in resumed.split.branch_tensors("reward").items():
+        assert torch.equal(tensor, expected[name]), name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from personatune.config import LoraConfig, SFTConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.errors import UserError
-from personatune.training.sft import SFTTrainer, encode_dialogues, held_out_loss
+from personatune.model import likelihood
+from personatune.training.sft import SFTTrainer
+from personatune.training.sft_dialogues import encode_dialogues, held_out_loss
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -74,7 +76,7 @@ class Bench:
         **options: Any,
     ) -> SFTTrainer:
         kept = tracker or Watching()
-        return SFTTrainer(
+        return options.pop("kind", SFTTrainer)(
             options.pop("base", None) or self.tiny.model(family, layers=2, spread=0.05),
             self.tiny.prompts(),
             options.pop("train", self.train),
@@ -315,3 +317,99 @@ def test_without_a_turn_that_has_a_loss_there_is_nothing_to_train(bench: Bench, 
     parts: dict[str, Any] = {part: [small_talk]}
     with pytest.raises(UserError, match="dialogues with a turn that has a loss, found"):
         bench.trainer(tmp_path, config=settings(other_turn_weight=0.0), **parts)
+
+
+class _CtrlC:
+    """Presses Ctrl-C in the middle of a call, the ``number``-th one."""
+
+    def __init__(self, act: Callable[..., Any], number: int) -> None:
+        self.act, self.number = act, number
+        self.calls = 0
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        found = self.act(*args, **options)
+        self.calls += 1
+        if self.calls == self.number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "reached"),
+    [
+        ("gradient_step", 1, 0),  # in the first step
+        ("gradient_step", 6, 5),  # in the sixth
+        ("sft_dialogues", 1, 0),  # in the evaluation before the first step
+        ("sft_dialogues", 5, 4),  # in the one after the fourth
+        ("sft_dialogues", 10, 8),  # in the last one
+    ],
+)
+def test_computing_is_cut_off_at_once_and_done_again_to_the_last_bit(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, number: int, reached: int
+) -> None:
+    lora = LORA.model_copy(update={"dropout": 0.2})  # which draws from torch's own generator
+    whole = bench.trainer(tmp_path / "whole", lora=lora)
+    expected = whole.train()
+    pressing = _CtrlC(likelihood.dialogue_losses, number)
+    monkeypatch.setattr(f"personatune.training.{place}.dialogue_losses", pressing)
+    first, second = Watching(), Watching()
+    with pytest.raises(KeyboardInterrupt):
+        bench.trainer(tmp_path / "parts", lora=lora, tracker=first).train()
+    assert pressing.calls == number
+    monkeypatch.undo()
+    torch.manual_seed(99)
+    resumed = bench.trainer(tmp_path / "parts", lora=lora, tracker=second)
+    result = resumed.train()
+    assert [step for step, _ in first.curve("train_loss")] == list(range(1, reached + 1))
+    assert [step for step, _ in second.curve("train_loss")] == list(range(reached + 1, 9))
+    for tensor, other in zip(weights(resumed).values(), weights(whole).values(), strict=True):
+        assert torch.equal(tensor, other)
+    assert [(p.step, p.tokens, p.loss) for p in result.curve] == [(p.step, p.tokens, p.loss) for p in expected.curve]
+
+
+def test_resumed_before_the_first_step_the_curve_and_the_replies_begin_anew(bench: Bench, tmp_path: Path) -> None:
+    config = settings(samples=2)
+    first, second = Watching(), Watching()
+
+    class KilledAtTheFirstStep(SFTTrainer):
+        def _step(self, *_: Any) -> float:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        bench.trainer(tmp_path, config=config, tracker=first, kind=KilledAtTheFirstStep).train()
+    bench.trainer(tmp_path, config=config, tracker=second).train()
+    assert [step for step, _ in second.curve("held_out_loss")] == [0, 2, 4, 6, 8]
+    assert second.shown[:2] == first.shown
+    assert len(second.shown) == 10
+
+
+def test_other_settings_or_another_model_dont_go_on_with_an_interrupted_training(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        bench.trainer(tmp_path, tracker=Watching(3)).train()
+    other = bench.tiny.model(layers=2, spread=0.05, seed=8)
+    for options, difference in (
+        ({"config": settings(learning_rate=5e-3)}, "settings.sft.learning_rate: 0.01, expected 0.005"),
+        ({"lora": LORA.model_copy(update={"rank": 4})}, "settings.lora.rank: 8, expected 4"),
+        ({"base": other}, "model: "),
+        ({"train": bench.train[:8]}, "data: "),
+    ):
+        with pytest.raises(UserError, match=r"checkpoint-000003: of another training") as caught:
+            bench.trainer(tmp_path, **options).train()
+        assert difference in str(caught.value)
+        assert "\n" not in str(caught.value)
+    bench.trainer(tmp_path, config=settings(micro_batch_size=2)).train()  # a matter of memory alone
+
+
+def test_a_kill_costs_no_more_than_some_minutes(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("personatune.training.checkpoints.SAVE_EVERY", 0.0)
+    trainer = bench.trainer(tmp_path, config=settings(evaluations=1))
+    saved: list[int] = []
+    save = trainer.checkpoints.save
+
+    def noted(step: int, *args: Any, **options: Any) -> Path:
+        saved.append(step)
+        return save(step, *args, **options)
+
+    monkeypatch.setattr(trainer.checkpoints, "save", noted)
+    trainer.train()
+    assert sorted(set(saved)) == list(range(9))

@@ -28,6 +28,7 @@ from personatune.cli import (
     serve,
     stages,
 )
+from personatune.cli.failures import machine_failure, prepare_streams, quiet_when_unread
 from personatune.errors import ToldElsewhereError, UserError
 from personatune.launch import launched_processes, process_number
 
@@ -48,7 +49,13 @@ app.add_typer(probes.app, name="probes")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
+    """Run the command line; a user's mistake, or a machine that gives out, is one line and exit code 2."""
+    prepare_streams()
+    with quiet_when_unread():
+        _run()
+
+
+def _run() -> None:
     try:
         if launched_processes() > 1:
             _together()
@@ -60,6 +67,12 @@ def main() -> None:
         who = f"process {process_number()}: " if process_number() else ""
         print(f"personatune: {who}{error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, OSError, RuntimeError) as error:
+        told = machine_failure(error)
+        if told is None:
+            raise
+        print(f"personatune: {told}", file=sys.stderr)
+        sys.exit(UserError.exit_code)
 
 
 def _together() -> None:

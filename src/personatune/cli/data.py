@@ -31,3 +31,33 @@ def inspect_data(
     from personatune.pipeline.inspect import inspect_source
 
     inspect_source(source, fraction=fraction, examples=examples, model=model, plots=plots, seed=seed)
+
+
+@app.command("ranking")
+def make_ranking(
+    source: Annotated[str, typer.Argument(help="Persona dialogues; their test or validation rows where marked.")],
+    out: Annotated[Path, typer.Option(help="The file to write, one dialogue-NLI record a line.")],
+    count: Annotated[int, typer.Option(min=1, help="Records, at most.")] = 200,
+    seed: Annotated[int, typer.Option(help="Draws dialogues and candidates.")] = 0,
+) -> None:
+    """Make records for ``rank`` and ``evaluate --on rank=FILE``: people's lines by what they say of a persona."""
+    from collections import Counter
+
+    from personatune.data.ranking_records import make_ranking_records, record_json
+    from personatune.errors import UserError
+    from personatune.pipeline.dialogue_benchmark import read_dialogues
+    from personatune.storage import write_jsonl
+
+    name, part, perspectives = read_dialogues(source)
+    records = make_ranking_records(perspectives, count, seed)
+    if not records:
+        raise UserError(
+            f"{source}: none of {len(perspectives)} speakers states a trait that others contradict; give more dialogues"
+        )
+    write_jsonl(out, map(record_json, records))
+    kinds = Counter(kind for record in records for kind in record.kinds)
+    typer.echo(f"{out}: {len(records)} records of {count} wanted, out of {len(perspectives)} speakers ({name}, {part})")
+    typer.echo(
+        f"candidates: {kinds['gold']} own replies, {kinds['neg']} contradict the persona, {kinds['similar']} state the "
+        f"same, {kinds['rand']} say something else"
+    )

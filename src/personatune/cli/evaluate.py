@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from personatune.cli.options import RUNS, Redo, Runs, Settings, set_up_libraries
+from personatune.cli.options import RUNS, Redo, Runs, Settings, one_writer, set_up_libraries, told_interrupts
 from personatune.errors import UserError
 
 app = typer.Typer()
@@ -67,15 +67,15 @@ def evaluate(
         for name, place in wanted.items()
     ]
     out = out or runs / "evaluation"
-    if redo:
-        _forget(out)
     set_up_libraries(long_work=True)
     from personatune.pipeline.evaluation import evaluate_contenders, run_pool
     from personatune.pipeline.judging import find_judges
     from personatune.report.evaluation_page import print_evaluation, wide_console, write_evaluation
     from personatune.terminal_progress import RichProgress
 
-    try:
+    with one_writer(out), told_interrupts():
+        if redo:
+            _forget(out)
         evaluation: dict[str, Any] = evaluate_contenders(
             models,
             sets,
@@ -90,10 +90,8 @@ def evaluate(
             transcripts=transcripts,
             progress=RichProgress(),
         )
-    except KeyboardInterrupt:
-        typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
-        raise typer.Exit(130) from None
-    print_evaluation(wide_console(), evaluation, write_evaluation(evaluation, out))
+        written = write_evaluation(evaluation, out)
+    print_evaluation(wide_console(), evaluation, written)
 
 
 def _forget(out: Path) -> None:

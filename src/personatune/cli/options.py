@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -87,13 +89,36 @@ def wait_policy(long_work: bool) -> Literal["ACTIVE", "PASSIVE"]:
 
 @contextmanager
 def told_interrupts() -> Iterator[None]:
-    """End with exit code 130 and a line when Ctrl-C is pressed inside the block."""
+    """End with exit code 130 and a line when Ctrl-C is pressed or SIGTERM comes inside the block."""
+    here = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if here else None
     try:
         yield
     except KeyboardInterrupt:
         if not process_number():
             typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
         raise typer.Exit(130) from None
+    finally:
+        if here:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Let no other process write into a folder meanwhile, whatever the number of processes that work together.
+
+    Raises:
+        UserError: another one does.
+    """
+    from personatune.pipeline.claims import claimed
+
+    with ExitStack() as stack:
+
+        def claim() -> None:
+            stack.enter_context(claimed(folder))
+
+        by_main_process(claim)
+        yield
 
 
 def by_main_process(act: Callable[[], T]) -> T:

@@ -29,7 +29,7 @@ def list_runs(
 
     found = summarise(runs)
     if as_json:
-        typer.echo(json.dumps([run.to_json() for run in found], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([run.to_json() for run in found], indent=2))
         return
     _print(found, runs)
 

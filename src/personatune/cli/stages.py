@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ from personatune.cli.options import (
     Runs,
     Settings,
     by_main_process,
+    one_writer,
     set_up_libraries,
     told_interrupts,
 )
@@ -48,7 +51,8 @@ def run(
     """Run every stage: prepare, train, align, judge, compare, report. Resumes where it stopped."""
     from personatune.pipeline.run import STAGES
 
-    ran = _conduct(_begin(preset, name, data, model, settings, runs, online), STAGES, despite_memory, despite_reward)
+    with _beginning(preset, name, data, model, settings, runs, online) as opened:
+        ran = _conduct(opened, STAGES, despite_memory, despite_reward)
     _summary(runs, name, already_done=not ran)
 
 
@@ -63,7 +67,8 @@ def prepare(
     online: Online = False,
 ) -> None:
     """Begin a run: load, clean and split the dialogues, and find the base model."""
-    _conduct(_begin(preset, name, data, model, settings, runs, online), ["prepare"])
+    with _beginning(preset, name, data, model, settings, runs, online) as opened:
+        _conduct(opened, ["prepare"])
 
 
 @app.command()
@@ -180,7 +185,8 @@ def _compare_runs(names: list[str], runs: Path, out: Path | None) -> None:
     print_comparison(wide_console(), comparison, paths)
 
 
-def _begin(
+@contextmanager
+def _beginning(
     preset: str,
     name: str,
     data: str | None,
@@ -188,11 +194,15 @@ def _begin(
     settings: list[str] | None,
     runs: Path,
     online: bool,
-) -> Run:
-    from personatune.pipeline.run import Run
+) -> Iterator[Run]:
+    """Begin a run or go on with it; no other process writes into it inside the block."""
+    from personatune.pipeline.run import Run, run_directory
 
     wanted = [*(settings or []), *(["tracking.online=true"] if online else [])]
-    return by_main_process(lambda: Run.open(runs, name, _config(preset, data, model, wanted)))
+    config = by_main_process(lambda: _config(preset, data, model, wanted))
+    directory = by_main_process(lambda: run_directory(runs, name))
+    with one_writer(directory):
+        yield by_main_process(lambda: Run.open(runs, name, config))
 
 
 def _config(preset: str, data: str | None, model: str | None, settings: list[str] | None) -> Config:
@@ -217,8 +227,10 @@ def run_stage(
             opened.forget(stage)
         return opened
 
-    opened = by_main_process(reopen)
-    if not _conduct(opened, [stage], despite_memory, despite_reward):
+    directory = by_main_process(lambda: Run.open(runs, name).directory)  # there must be one
+    with one_writer(directory):
+        ran = _conduct(by_main_process(reopen), [stage], despite_memory, despite_reward)
+    if not ran:
         typer.echo(f"{stage} of run {name} is done already; --redo starts it over")
 
 

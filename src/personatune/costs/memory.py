@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +13,8 @@ _SMAPS = Path("/proc/self/smaps")
 _CLEAR = Path("/proc/self/clear_refs")
 _CGROUP = Path("/sys/fs/cgroup")
 _SAMPLING_SECONDS = 0.05
+_NO_MEMORY = ("can't allocate memory", "annot allocate memory", "bad_alloc", "unable to mmap", "out of memory")
+"""How torch's CPU allocator, C++, safetensors and CUDA say it."""
 
 
 class PeakMemory:
@@ -108,6 +111,20 @@ class _Sampler(threading.Thread):
 
     def _look(self) -> None:
         self.peak = max(self.peak, int(self._process.memory_info().rss))
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Say whether an error means that there was no memory to be had, in the words of whoever asked for it."""
+    while error is not None:
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if isinstance(error, MemoryError) or "OutOfMemoryError" in kinds:  # torch's, of a GPU
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if kinds & {"RuntimeError", "SafetensorError"} and any(words in str(error) for words in _NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 def resident_memory() -> int:

@@ -6,7 +6,6 @@ Ctrl-C, so that an interrupted and resumed stage costs what it really cost.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 from personatune.costs.memory import PeakMemory
 from personatune.costs.savings import Bill, PriceTable, Savings, compare_bills
 from personatune.errors import UserError
-from personatune.storage import read_jsonl, write_jsonl
+from personatune.storage import append_jsonl, read_jsonl, write_jsonl
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class MetricsTracker:
         self._last_peak = segment.peak_memory_bytes
         self._segments.append(segment)
         if self._ledger is not None:
-            _append(self._ledger, segment)
+            append_jsonl(self._ledger, segment.to_json())
         return self._priced(segment)
 
     @contextmanager
@@ -281,15 +280,6 @@ def measure_matmul_peak(seconds: float = 1.0, size: int = 1536) -> float:
         best = min(best, now - begin)
         if now >= deadline:
             return 2 * size**3 / best
-
-
-def _append(ledger: Path, segment: StageCost) -> None:
-    try:
-        ledger.parent.mkdir(parents=True, exist_ok=True)
-        with ledger.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(segment.to_json(), allow_nan=False) + "\n")
-    except OSError as error:
-        raise UserError(f"{ledger}: can't be written ({error.strerror or error}); free some space") from error
 
 
 def _read_ledger(ledger: Path) -> list[StageCost]:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from personatune.data.chat_sentences import family
 from personatune.data.contradictions import agrees_in_polarity
 from personatune.data.grounding import WEAK_STEMS, persona_turns
+from personatune.data.stances import contradicts, stated
+from personatune.data.triples import Triple, triple_of
 from personatune.dialogue import Context, Perspective
 from personatune.words import keyword_stems, words
 
@@ -177,6 +180,17 @@ class NegativePool:
         ]
         return self._take("off_topic", gold, fitting)
 
+    def conflict(self, gold: Reply) -> Reply | None:
+        """Return a reply in which another speaker states the opposite of a trait that the gold one draws on."""
+        drawn = [triple for trait in gold.drawn if (triple := triple_of(trait))]
+        fitting = {
+            one.origin: one
+            for trait in drawn
+            for one, triple in self._stated[(trait.who, family(trait))]
+            if contradicts(triple, trait) and self._other(one, gold)
+        }
+        return self._take("conflict", gold, list(fitting.values()))
+
     def note(self, kind: str, chosen: str, rejected: str) -> None:
         """Remember how much longer the rejected reply is, in words."""
         self.balance[kind] += len(words(rejected)) - len(words(chosen))
@@ -208,6 +222,14 @@ class NegativePool:
     @cached_property
     def _persona_replies(self) -> list[Reply]:
         return [reply for reply in self.replies if reply.drawn]
+
+    @cached_property
+    def _stated(self) -> Mapping[tuple[str, str], list[tuple[Reply, Triple]]]:
+        found: dict[tuple[str, str], list[tuple[Reply, Triple]]] = defaultdict(list)
+        for reply in self._persona_replies:
+            for triple in stated(reply.text):
+                found[(triple.who, family(triple))].append((reply, triple))
+        return found
 
     @cached_property
     def _likeness(self) -> Callable[[Reply], Any]:

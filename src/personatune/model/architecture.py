@@ -23,6 +23,7 @@ from torch import nn
 from personatune.config import Config, LoraConfig
 from personatune.costs.estimate.quantities import Architecture, Kept
 from personatune.errors import UserError
+from personatune.hub import why_no_hub
 from personatune.model.backbone import locate
 from personatune.model.compiled import decoder_layers
 from personatune.model.fused_lora import fuse_lora
@@ -57,13 +58,16 @@ def find_config(source: str, revision: str | None = None) -> FoundConfig:
 
     place = locate(source)
     local = Path(place).is_dir()
+    no_hub = "" if local else why_no_hub()
     try:
-        config = AutoConfig.from_pretrained(place, revision=revision, local_files_only=local, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            place, revision=revision, local_files_only=local or bool(no_hub), trust_remote_code=False
+        )
         return FoundConfig(config, "its config.json")
     except (OSError, ValueError, KeyError) as error:
         known = None if local else _known().get(source.rpartition("/")[2].lower())
         if known is None:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = no_hub or (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"{source}: no config.json to be had ({reason}); give a folder with one, or one of the sizes known "
                 f"without network: {', '.join(sorted(_known()))}"

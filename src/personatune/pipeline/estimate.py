@@ -19,8 +19,8 @@ from personatune.errors import UserError
 from personatune.model.architecture import find_config, read_architecture
 from personatune.model.prompts import PromptFormat
 from personatune.pipeline.models import load_prompts
-from personatune.pipeline.run import Run
-from personatune.training.sft import encode_dialogues
+from personatune.pipeline.run import MAY_CHANGE, Run
+from personatune.training.sft_dialogues import encode_dialogues
 
 CPU_SLACK = 0.20
 """Holes that glibc's heap has between tensors that live for a step, as a share of them, with freed memory kept
@@ -183,6 +183,29 @@ def too_little(config: Config, found: Estimate) -> str:
     if flags is None:
         return f"{told}; no smaller setting fits, take a smaller base model or a larger machine"
     return f"{told}; this fits: {' '.join(f'--set {flag}' for flag in flags)}"
+
+
+def after_running_out(run: Run, stage: str, peak: int) -> str:
+    """Say in a line what a stage that ran out of memory could do with.
+
+    Args:
+        run: with the settings the stage ran with.
+        peak: bytes that it had when it could get no more: so much is known to be there.
+    """
+    told = f"{stage} ran out of memory with {peak / GIB:.1f} GiB in use; what was saved before stays"
+    way_out = "close other programs, or take a smaller base model"
+    try:
+        found = predict(run.config, this_machine(run.config), run_lengths(run), [stage])
+        enough = min(float(peak), 0.9 * found.peak.bytes)  # the estimate may be too low
+        flags = nearest_that_fits(run.config, replace(found, place=replace(found.place, memory=int(enough))))
+    except Exception:  # there is no stage of this name, or still no memory to count in: the line is told all the same
+        return f"{told}; {way_out}"
+    if not flags:
+        return f"{told}; no smaller setting fits, {way_out}"
+    less = " ".join(f"--set {flag}" for flag in flags)
+    if all(flag.startswith(MAY_CHANGE) for flag in flags):
+        return f"{told}; less is needed with {less}: personatune run with it and the settings of before goes on there"
+    return f"{told}; less is needed with {less}, in a run with another --name"
 
 
 def nearest_that_fits(config: Config, found: Estimate) -> list[str] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personatune.errors import UserError
+from personatune.errors import DamagedFileError, UserError
 from personatune.evaluation.judged import JudgedEvaluator, decision_in_words
 from personatune.judging.entailment import EntailmentJudge
 from personatune.judging.kept_answers import KeptAnswers
@@ -65,7 +65,8 @@ def find_judges(reference: str = _SHIPPED, encoder: str | None = "embedded") -> 
         encoder: None where none is needed.
 
     Raises:
-        UserError: a judge other than the shipped one can't be loaded.
+        UserError: a judge other than the shipped one can't be loaded, or a file that came with the installation is
+            damaged.
     """
     found, why_no_encoder = _encoder(encoder) if encoder is not None else (None, "not asked for")
     parts: dict[str, Any] = {"encoder": found, "why_no_encoder": why_no_encoder}
@@ -75,6 +76,8 @@ def find_judges(reference: str = _SHIPPED, encoder: str | None = "embedded") -> 
 
     try:
         judge = load_judge(reference)
+    except DamagedFileError:
+        raise
     except UserError as error:
         if reference != _SHIPPED:
             raise
@@ -88,5 +91,7 @@ def _encoder(source: str) -> tuple[SentenceEncoder | None, str]:
 
     try:
         return SentenceEncoder(source), ""
+    except DamagedFileError:
+        raise
     except UserError as error:
         return None, str(error)

@@ -22,13 +22,14 @@ from personatune.dialogue import Context, Respond
 from personatune.errors import UserError, did_you_mean
 from personatune.evaluation.suite import evaluate_model
 from personatune.model.generation import Chatbot, Sampling
+from personatune.pipeline.claims import claimed
 from personatune.pipeline.conduct import run_variant
 from personatune.pipeline.judging import Judges, find_judges
 from personatune.pipeline.method_table import summarise
 from personatune.pipeline.models import load_model, load_prompts
 from personatune.pipeline.reply_strategies import split_strategy, strategic
 from personatune.pipeline.run import Run
-from personatune.pipeline.stages import run_test_set
+from personatune.pipeline.run_judging import run_test_set
 from personatune.pipeline.variants import Variant, sha256_of
 from personatune.progress import Progress
 from personatune.storage import read_json, write_json
@@ -94,10 +95,31 @@ def compare_methods(
         KeyboardInterrupt: Ctrl-C; what was reached is kept.
     """
     chosen = [_method(name) for name in names]
+    with claimed(run.directory):
+        return _compare(
+            run,
+            chosen,
+            progress,
+            seeds,
+            seconds,
+            redo,
+            despite_memory=despite_memory,
+            despite_reward=despite_reward,
+        )
+
+
+def _compare(
+    run: Run,
+    chosen: Sequence[tuple[str, Method]],
+    progress: Progress,
+    seeds: int,
+    seconds: float | None,
+    redo: bool,
+    **despite: bool,
+) -> dict[str, Any]:
     run.require("compare-methods", "sft", "preferences", *(["reward"] if any(m.rewarded for _, m in chosen) else []))
     seconds = seconds if seconds is not None else _default_seconds(run)
     _check_budget(run, chosen, seconds)
-    despite = {"despite_memory": despite_memory, "despite_reward": despite_reward}
     judges = find_judges(run.config.evaluation.judge)
     judge = judges.to_json()["judge"]
     rows, dialogues = [], []

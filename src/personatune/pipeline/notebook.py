@@ -142,7 +142,7 @@ def floor_figures(run: Run) -> dict[str, dict[str, Any]]:
     from personatune.evaluation.persona import PersonaEvaluator
     from personatune.judging.probes import hold_dialogues
     from personatune.pipeline.contenders import load_contender
-    from personatune.pipeline.stages import run_test_set
+    from personatune.pipeline.run_judging import run_test_set
 
     run.require("baseline")
     scripts = run_test_set(run).scripts

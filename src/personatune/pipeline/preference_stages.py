@@ -40,7 +40,6 @@ def dpo(stage: Stage) -> dict[str, Any]:
     if stage.processes.main:
         save_policy(stage, split)
         write_json(stage.folder / "summary.json", {**result.to_json(), "pairs": len(pairs), "held_out": report})
-        trainer.checkpoints.clear()
     return {
         "steps": result.steps,
         "best_step": result.best_step,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from personatune.anchors import require_standing
 from personatune.config import Config, load_config, save_config
 from personatune.costs.meter import MetricsTracker
 from personatune.errors import UserError, did_you_mean
@@ -27,7 +29,11 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "compare": ("sft",),
     "report": ("baseline", "evaluate", "compare"),
 }
+MAY_CHANGE = ("tracking.", "sft.micro_batch_size", "branch.trunk_memory_gb")
+"""Settings of a begun run that may change: where figures go, and how much memory the same sums take."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_INSIDE = re.compile(rf"{_NAME.pattern}(/{_NAME.pattern})*")  # of a stage or a variant: its folder inside the run's
 
 
 @dataclass
@@ -44,15 +50,12 @@ class Run:
         Raises:
             UserError: a name that is no plain folder name, no such run, or other settings than it was begun with.
         """
-        if not _NAME.fullmatch(name):
-            raise UserError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
-        directory = runs / name
+        directory = run_directory(runs, name)
         settings = directory / "config.yaml"
         if settings.is_file():
             saved = load_config(settings)
             begun = (directory / "manifest.jsonl").is_file()  # before the first stage is done, settings may change
-            only_tracking = config is not None and config.model_copy(update={"tracking": saved.tracking}) == saved
-            if config is not None and config != saved and (not begun or only_tracking):  # where figures go may change
+            if config is not None and config != saved and (not begun or _may_follow(saved, config)):
                 save_config(config, settings)
                 return cls(directory, config)
             if config is not None and config != saved:
@@ -74,6 +77,7 @@ class Run:
     def folder(self, stage: str) -> Path:
         """Return a stage's folder, made if needed."""
         folder = self.directory / stage
+        require_standing(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -119,21 +123,58 @@ class Run:
         rows = [row for row in before if row["stage"] not in gone]
         write_jsonl(self.directory / "manifest.jsonl", rows)
         if "sft" in gone:  # nothing of `compare-methods` holds any more
-            shutil.rmtree(self.directory / "methods", ignore_errors=True)
+            self._delete("methods")
         costs = MetricsTracker(self.directory / "costs.jsonl")
         for name in gone:
             costs.forget(name)
-            shutil.rmtree(self.directory / name, ignore_errors=True)
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        """Delete a folder of the run; of a link only the link, and nothing that a link in its way leads to."""
+        place = self.directory / name
+        if not place.parent.resolve().is_relative_to(self.directory.resolve()):
+            return
+        if place.is_symlink():
+            place.unlink()
+        else:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _manifest(self) -> list[dict[str, Any]]:
+        """Return what is done, each under the name of its folder, which `forget` deletes: a run may be a stranger's."""
         place = self.directory / "manifest.jsonl"
-        return read_jsonl(place) if place.is_file() else []
+        rows = read_jsonl(place) if place.is_file() else []
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row.get("stage"), str) or not _INSIDE.fullmatch(row["stage"]):
+                raise UserError(f"{place}, row {number}: stage {row.get('stage')!r} is no name of a stage or a model")
+        return rows
+
+
+def run_directory(runs: Path, name: str) -> Path:
+    """Return where a run of this name lies.
+
+    Raises:
+        UserError: it is no plain folder name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+    return runs / name
+
+
+def _may_follow(saved: Config, wanted: Config) -> bool:
+    """Say whether a run that was begun with ``saved`` may go on with other settings."""
+    return all(key.startswith(MAY_CHANGE) for key, *_ in _differences(saved, wanted))
 
 
 def _first_difference(saved: Config, wanted: Config) -> str:
+    key, before, after = next(row for row in _differences(saved, wanted) if not row[0].startswith(MAY_CHANGE))
+    return f"{key}: {before!r}, now {after!r}"
+
+
+def _differences(saved: Config, wanted: Config) -> Iterator[tuple[str, Any, Any]]:
     before, after = _leaves(saved.model_dump(mode="json")), _leaves(wanted.model_dump(mode="json"))
-    key = next(key for key in [*before, *after] if before.get(key) != after.get(key))
-    return f"{key}: {before.get(key)!r}, now {after.get(key)!r}"
+    for key in dict.fromkeys([*before, *after]):
+        if before.get(key) != after.get(key):
+            yield key, before.get(key), after.get(key)
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

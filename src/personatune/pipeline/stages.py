@@ -14,17 +14,18 @@ from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Context, Episode, PreferencePair, Turn
 from personatune.errors import UserError
-from personatune.evaluation.suite import TestSet, evaluate_model, make_test_set, probe_scripts
+from personatune.evaluation.suite import probe_scripts
 from personatune.judging.probes import hold_dialogues
 from personatune.model.branches import SplitModel
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.lora import join_adapters
 from personatune.pipeline.comparison import compare_fine_tuning
-from personatune.pipeline.judging import find_judges
+from personatune.pipeline.kept_work import KeptSamples
 from personatune.pipeline.models import ModelName, load_base, load_model, load_prompts
 from personatune.pipeline.own_dialogues import own_dialogues, own_pairs, own_votes
 from personatune.pipeline.reward_trust import require_trust
 from personatune.pipeline.run import Run
+from personatune.pipeline.run_judging import judge_model, made_from
 from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
 from personatune.report.build import build_report
@@ -81,17 +82,15 @@ def prepare(stage: Stage) -> dict[str, Any]:
     config = stage.run.config
     with stage.progress.task("Preparing data and model", 3) as task:
         loader = DatasetLoader(config.data.source, fraction=config.data.fraction, seed=config.seed)
-        loaded = loader.load()
+        reading = loader.stream()
         task.advance()
-        data = DataProcessor(config.data, config.seed).process(
-            loaded, own_dialogues() if config.data.written != 0 else ()
-        )
+        written = own_dialogues() if config.data.written != 0 else ()
+        sizes = DataProcessor(config.data, config.seed).process_into(stage.folder, reading, written)
         task.advance()
         load_prompts(config)
         load_base(config)
         task.advance()
-    data.save(stage.folder)
-    return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    return sizes
 
 
 def baseline(stage: Stage) -> dict[str, Any]:
@@ -124,7 +123,6 @@ def sft(stage: Stage) -> dict[str, Any]:
     if stage.processes.main:
         trainer.wrapper.save(stage.folder / "adapter")
         write_json(stage.folder / "summary.json", {**result.to_json(), "model": info.to_json()})
-        trainer.checkpoints.clear()
     return {"held_out_loss": result.best.loss, "steps": result.curve[-1].step}
 
 
@@ -137,9 +135,11 @@ def preferences(stage: Stage) -> dict[str, Any]:
     votes = own_votes(config, data)
     sampling = Sampling(settings.max_new_tokens, temperature=1.0)
     bot = Chatbot(load_model(stage.run, "sft"), load_prompts(config), sampling, seed=config.seed)
+    head = {**made_from(stage.run, "sft", "train", "validation"), "settings": settings.model_dump(mode="json")}
+    sample = KeptSamples(bot, stage.folder / UNFINISHED_WORK, head)
     with stage.progress.task("Preference pairs", settings.pairs + settings.test_pairs) as task:
         train, test = (
-            PreferenceGenerator(part, settings, config.seed, bot.sample, own_pairs(part, settings.max_history_turns))
+            PreferenceGenerator(part, settings, config.seed, sample, own_pairs(part, settings.max_history_turns))
             for part in (data.train, data.validation)
         )
         pairs = train.generate(settings.pairs)
@@ -183,7 +183,6 @@ def reward(stage: Stage) -> dict[str, Any]:
     if stage.processes.main:
         model.save(stage.folder / "branch")
         write_json(stage.folder / "report.json", report)
-        trainer.checkpoints.clear()
     return {"accuracy": report["accuracy"]["all"]["value"]}
 
 
@@ -216,7 +215,6 @@ def ppo(stage: Stage) -> dict[str, Any]:
         save_policy(stage, split)
         more = {"kl_budget": config.ppo.kl_budget, "untrusted_reward": untrusted}
         write_json(stage.folder / "summary.json", {**result.to_json(), **more})
-        trainer.checkpoints.clear()
     summary = result.to_json()
     return {"updates": summary["updates"], "kl": summary["kl_end"], "stopped": result.stopped}
 
@@ -228,7 +226,8 @@ def evaluate(stage: Stage) -> dict[str, Any]:
     for name in ("sft", "ppo"):
         target = stage.folder / f"{name}.json"
         if not target.is_file():  # an interrupted stage goes on with the next model
-            figures[name] = _judge(stage, name, target)["probe_consistency"]
+            _judge(stage, name, target)
+        figures[name] = read_json(target)["metrics"]["probe_consistency"]["value"]
     return figures
 
 
@@ -253,6 +252,10 @@ def report(stage: Stage) -> dict[str, Any]:
     return {"report": paths.html.name}
 
 
+UNFINISHED_WORK = "unfinished"
+UNFINISHED = (UNFINISHED_WORK, "checkpoints", "trunk", "trunk-held-out")
+"""Folders of a stage that are deleted when it is done."""
+
 TOGETHER = ("sft", "reward", "ppo", "compare")
 """Stages that all processes run together; the others are the main one's."""
 
@@ -270,34 +273,9 @@ STAGE_FUNCTIONS: dict[str, Callable[[Stage], dict[str, Any]]] = {
 
 
 def _judge(stage: Stage, name: ModelName, target: Path) -> dict[str, Any]:
-    config = stage.run.config
-    tests = run_test_set(stage.run)
-    judges = find_judges(config.evaluation.judge)
-    samples = config.evaluation.bootstrap_samples
-    kept = stage.folder / f"{name}.judge.json"
-    result = evaluate_model(
-        name,
-        load_model(stage.run, name),
-        load_prompts(config),
-        tests,
-        config.evaluation,
-        seed=config.seed,
-        judge=judges.evaluator(kept, samples, config.seed, stage.progress),
-        why_no_judge=judges.why_no_judge,
-        encoder=judges.encoder,
-        why_no_encoder=judges.why_no_encoder,
-        progress=stage.progress,
-        meter=stage.meter,
-    )
+    result = judge_model(stage.run, name, stage.folder / UNFINISHED_WORK, stage.progress, stage.meter)
     write_json(target, result)
-    kept.unlink(missing_ok=True)
     return {"probe_consistency": result["metrics"]["probe_consistency"]["value"]}
-
-
-def run_test_set(run: Run) -> TestSet:
-    """Return what the models of a run are judged on."""
-    data = PreparedData.load(run.folder("prepare"))
-    return make_test_set(data.test, run.config.evaluation, run.config.seed)
 
 
 def split_model(run: Run) -> SplitModel:

@@ -39,7 +39,7 @@ class _Guarded(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     _head_comes = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # h11's own narrowing
         super().connection_made(transport)
         if len(self.connections) > 2 * self.limits.connections:
             transport.abort()

@@ -1,18 +1,20 @@
 """Checkpoints that an interrupt can't break: tensors as safetensors, everything else as JSON, no pickle.
 
 One folder a checkpoint, ``checkpoint-000123/``: ``<group>.safetensors`` for every group of tensors, ``state.json``
-and ``manifest.json`` with a SHA-256 of each file. It is written aside and renamed; a damaged one is told by its
-hashes, and the one before it is used. Below stands what an exact resume needs beside the weights: the optimiser's
-moments and every random generator's state.
+and ``manifest.json`` with a SHA-256 of each file, what the training was made from and which step was its best so far.
+It is written aside, flushed and renamed, so one rename makes all of it true at once. A damaged one is told by its
+hashes, another training's by its settings, and the one before it is used. What an exact resume needs beside the
+weights stands in `exact_state`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
+import os
 import re
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +27,24 @@ from torch import Tensor
 import personatune
 from personatune.errors import UserError
 from personatune.storage import read_json, replacing, write_json
+from personatune.training.exact_state import capture_rng, optimizer_tensors, restore_optimizer, restore_rng
+from personatune.training.identity import first_difference
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointManager",
+    "capture_rng",
+    "optimizer_tensors",
+    "restore_optimizer",
+    "restore_rng",
+]
+
+SAVE_EVERY = 300.0
+"""Seconds of training that a kill may cost at most, one step aside."""
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _GROUP = re.compile(r"[A-Za-z0-9_-]+")
+_FILE = re.compile(rf"{_GROUP.pattern}\.(?:safetensors|json)")  # and never a path: a checkpoint may be a stranger's
 
 
 @dataclass(frozen=True)
@@ -50,15 +67,32 @@ class Checkpoint:
 class CheckpointManager:
     """Writes, prunes and reads the checkpoints of one stage.
 
-    Kept are the newest ``keep_last`` and the best; the best is a mark (``best.json``) on one of the folders,
-    so that a step which is both is stored once.
+    Kept are the newest ``keep_last``, the best that each of them knows, so that falling back to an earlier one falls
+    back to its best too, and the newest sound one. All of it stands in the manifests, so that no kill comes between a
+    checkpoint and a mark on it. A step that is best and last is stored once.
+
+    Args:
+        identity: what the training is made from (settings, marks of model and data), as JSON values; checkpoints of
+            another one are passed over. None takes any.
+        say: told which checkpoints were passed over, and why.
     """
 
-    def __init__(self, directory: Path, keep_last: int = 1) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        keep_last: int = 2,
+        *,
+        identity: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         if keep_last < 1:
             raise ValueError(f"keep_last = {keep_last}: a run without a last checkpoint can't resume")
         self.directory = directory
         self.keep_last = keep_last
+        self.identity = identity
+        self.say = say
+        self.current: int | None = None  # the step that was saved or loaded last
+        self._saved = time.monotonic()
 
     def save(
         self,
@@ -67,14 +101,22 @@ class CheckpointManager:
         state: Mapping[str, Any],
         *,
         best: bool = False,
+        sound: bool = False,
     ) -> Path:
         """Write one checkpoint, all or nothing, then prune the older ones; return its folder.
+
+        Later ones go too: they were passed over as damaged or another training's, or a new training began.
+
+        Args:
+            sound: a training that diverges later goes back to here. It must follow from the step alone: what an
+                interrupt saves is not sound, or a resumed run would go back to another place than an unbroken one.
 
         Raises:
             UserError: the disk is full or the folder can't be written; older checkpoints are untouched.
             ValueError: a group name that is no file name, or a state that is no JSON.
         """
-        target = self.directory / f"checkpoint-{step:06d}"
+        target = self._folder(step)
+        best_step = step if best else self._best_before(step)
         with replacing(target) as folder:
             folder.mkdir()
             for group, named in tensors.items():
@@ -86,76 +128,164 @@ class CheckpointManager:
                 folder / "manifest.json",
                 {
                     "step": step,
+                    "best": best_step,
+                    "sound": sound,
                     "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
                     "versions": {"personatune": personatune.__version__, "torch": torch.__version__},
+                    "config": self.identity,
                 },
             )
-        if best:
-            write_json(self.directory / "best.json", {"step": step, "folder": target.name})
-        self._prune()
+        self._note(step)
+        self._prune(step)
         return target
 
+    @property
+    def due(self) -> bool:
+        """Say whether the last checkpoint is `SAVE_EVERY` seconds old."""
+        return time.monotonic() - self._saved >= SAVE_EVERY
+
     def load_last(self) -> Checkpoint | None:
-        """Return the newest whole checkpoint, or None where none was ever written.
+        """Return the newest whole checkpoint of this training, or None where none was ever written.
 
         Raises:
-            UserError: there are checkpoints and every one is damaged (names what is wrong with the newest).
+            UserError: there are checkpoints and none will do (names what is wrong with the newest).
         """
-        damaged: list[str] = []
+        passed: list[str] = []
         for folder in reversed(self._folders()):
             try:
-                checkpoint = _read(folder)
+                checkpoint = _read(folder, self._manifest(folder))
             except UserError as error:
-                damaged.append(str(error))
+                passed.append(str(error))
                 continue
-            return Checkpoint(checkpoint.step, checkpoint.tensors, checkpoint.state, tuple(damaged))
-        if damaged:
-            raise UserError(f"{damaged[0]}; no earlier checkpoint is whole, delete {self.directory} to start over")
+            for line in passed:
+                self.say(f"{line}; going on from {folder.name}")
+            self._note(checkpoint.step)
+            return Checkpoint(checkpoint.step, checkpoint.tensors, checkpoint.state, tuple(passed))
+        if passed:
+            raise UserError(f"{passed[0]}; no earlier checkpoint is whole, delete {self.directory} to start over")
         return None
 
     def load_best(self) -> Checkpoint | None:
-        """Return the checkpoint marked best, or None where none was marked.
+        """Return the checkpoint that was the best when the current one was written, or None where none was marked.
 
         Raises:
             UserError: it is damaged or gone. Another one would not be the best, so there is no fallback.
         """
-        mark = self.directory / "best.json"
-        if not mark.exists():
+        folders = self._folders()
+        newest = folders[-1] if folders and self.current is None else self._folder(self.current or 0)
+        if not newest.is_dir():
             return None
-        folder = self.directory / self._best_folder(mark)
+        best = self._manifest(newest)["best"]
+        if best is None:
+            return None
+        folder = self._folder(best)
         if not folder.is_dir():
-            raise UserError(f"{mark}: names {folder.name}, which is gone; delete {self.directory} to run it again")
-        return _read(folder)
+            raise UserError(f"{newest}: names {folder.name}, which is gone; delete {self.directory} to run it again")
+        return _read(folder, self._manifest(folder))
+
+    def load_sound(self) -> Checkpoint | None:
+        """Return the newest sound checkpoint, or None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        sound = next(filter(self._is_sound, reversed(self._folders())), None)
+        if sound is None:
+            return None
+        found = _read(sound, self._manifest(sound))
+        self._note(found.step)
+        return found
+
+    def drop_after(self, step: int) -> None:
+        """Delete the checkpoints of later steps: the training went back to this one and goes another way."""
+        for folder in self._folders():
+            if _step_of(folder) > step:
+                _delete(folder)
 
     def clear(self) -> None:
         """Delete every checkpoint of this stage."""
-        (self.directory / "best.json").unlink(missing_ok=True)
         for folder in self._folders():
-            shutil.rmtree(folder)
+            _delete(folder)
+
+    def _note(self, step: int) -> None:
+        self.current, self._saved = step, time.monotonic()
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / f"checkpoint-{step:06d}"
 
     def _folders(self) -> list[Path]:
         if not self.directory.is_dir():
             return []
         found = [folder for folder in self.directory.iterdir() if _FOLDER.fullmatch(folder.name) and folder.is_dir()]
-        return sorted(found, key=lambda folder: int(folder.name.partition("-")[2]))
+        return sorted(found, key=_step_of)
 
-    def _prune(self) -> None:
-        folders = self._folders()
-        mark = self.directory / "best.json"
+    def _manifest(self, folder: Path) -> dict[str, Any]:
+        """Return a checkpoint's manifest.
+
+        Raises:
+            UserError: it is damaged, or of another training.
+        """
+        place = folder / "manifest.json"
+        found = read_json(place)
+        try:
+            best = found["best"]
+            manifest = {
+                "sha256": {str(name): str(value) for name, value in found["sha256"].items()},
+                "step": int(found["step"]),
+                "best": None if best is None else int(best),
+                "sound": found.get("sound") is True,
+            }
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise UserError(f"{place}: damaged (no list of files and step)") from None
+        if manifest["step"] != _step_of(folder):
+            raise UserError(f"{place}: of step {manifest['step']}, so not of this folder")
+        odd = None if self.identity is None else first_difference(found.get("config"), self.identity)
+        if odd is not None:
+            raise UserError(f"{folder}: of another training ({odd})")
+        return manifest
+
+    def _is_sound(self, folder: Path) -> bool:
+        try:
+            return bool(self._manifest(folder)["sound"])
+        except UserError:  # damaged, or of another training
+            return False
+
+    def _best_before(self, step: int) -> int | None:
+        """Return which step was the best until now: the newest checkpoint before this one knows."""
+        for folder in reversed(self._folders()):
+            if _step_of(folder) < step:
+                try:
+                    return cast("int | None", self._manifest(folder)["best"])
+                except UserError:  # told when it was passed over
+                    continue
+        return None
+
+    def _prune(self, step: int) -> None:
+        folders = [folder for folder in self._folders() if _step_of(folder) <= step]
         kept = {folder.name for folder in folders[-self.keep_last :]}
-        if mark.exists():
-            kept.add(self._best_folder(mark))
-        for folder in folders:
+        for folder in folders[-self.keep_last :]:
+            try:
+                best = self._manifest(folder)["best"]
+            except UserError:
+                continue
+            if best is not None:
+                kept.add(self._folder(best).name)
+        kept |= {folder.name for folder in [*filter(self._is_sound, folders)][-1:]}
+        for folder in self._folders():
             if folder.name not in kept:
-                shutil.rmtree(folder)
+                _delete(folder)
 
-    @staticmethod
-    def _best_folder(mark: Path) -> str:
-        row = read_json(mark)
-        name = row.get("folder") if isinstance(row, dict) else None
-        if not isinstance(name, str) or not _FOLDER.fullmatch(name):
-            raise UserError(f"{mark}: found {row!r}, expected the name of a checkpoint folder; delete it")
-        return name
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.partition("-")[2])
+
+
+def _delete(folder: Path) -> None:
+    """Delete a checkpoint, out of sight first: a kill in the middle leaves no half one."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_tensors(target: Path, named: Mapping[str, Tensor]) -> None:
@@ -168,125 +298,34 @@ def _write_tensors(target: Path, named: Mapping[str, Tensor]) -> None:
         shared = storage.data_ptr() in seen or storage.nbytes() != plain.nbytes
         own[name] = plain.clone().contiguous() if shared else plain.contiguous()
         seen.add(storage.data_ptr())
-    try:
-        save_file(own, target)
-    except SafetensorError as error:  # the writer reports a full disk as its own kind of error
-        raise OSError(str(error)) from error
+    save_file(own, target)
 
 
-def _read(folder: Path) -> Checkpoint:
-    manifest = read_json(folder / "manifest.json")
-    try:
-        hashes, step = dict(manifest["sha256"]), int(manifest["step"])
-    except (TypeError, KeyError, ValueError):
-        raise UserError(f"{folder / 'manifest.json'}: damaged (no list of files and step)") from None
+def _read(folder: Path, manifest: Mapping[str, Any]) -> Checkpoint:
+    hashes: dict[str, str] = manifest["sha256"]
     for name, expected in hashes.items():
+        if not _FILE.fullmatch(name):
+            raise UserError(f"{folder / 'manifest.json'}: damaged ({name!r} is no file of a checkpoint)")
         file = folder / name
-        found = _sha256(file) if file.is_file() else "no file"
+        if not file.is_file():
+            raise UserError(f"{file}: gone, though its manifest lists it")
+        found = _sha256(file)
         if found != expected:
             raise UserError(f"{file}: damaged (SHA-256 {found[:12]}, expected {expected[:12]})")
-    groups = {Path(name).stem: folder / name for name in hashes if name.endswith(".safetensors")}
-    return Checkpoint(
-        step, {group: load_file(file) for group, file in groups.items()}, read_json(folder / "state.json")
-    )
+    files = [folder / name for name in hashes if name.endswith(".safetensors")]
+    state = read_json(folder / "state.json")
+    if not isinstance(state, dict):
+        raise UserError(f"{folder / 'state.json'}: damaged (found {type(state).__name__}, expected an object)")
+    return Checkpoint(int(manifest["step"]), {file.stem: _read_group(file) for file in files}, state)
+
+
+def _read_group(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:  # whole by its hash, and still no such file
+        raise UserError(f"{file}: damaged ({error})") from error
 
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return an optimiser's state: tensors named ``<parameter index>.<moment>``, and its groups' scalars as JSON."""
-    state = optimizer.state_dict()
-    tensors: dict[str, Tensor] = {}
-    scalars: dict[str, dict[str, Any]] = {}
-    for index, entries in state["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = value
-            else:
-                scalars.setdefault(str(index), {})[key] = value
-    return tensors, {"param_groups": state["param_groups"], "scalars": scalars}
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
-) -> None:
-    """Give an optimiser back what `optimizer_tensors` took from it; the next step is bit for bit the same.
-
-    Raises:
-        UserError: it was saved for other parameters (other number, groups or shapes).
-    """
-    entries: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in dict(state["scalars"]).items()}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        entries.setdefault(int(index), {})[key] = tensor
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, values in entries.items():
-        for key, value in values.items():
-            if isinstance(value, Tensor) and value.dim():
-                expected = tuple(parameters[number].shape) if number < len(parameters) else None
-                if tuple(value.shape) != expected:
-                    raise UserError(
-                        f"checkpoint: optimiser state {number}.{key} has shape {tuple(value.shape)}, "
-                        f"the model's parameter {expected}; resume with the run's own settings"
-                    )
-    groups = [_as_saved(saved, current) for saved, current in _paired_groups(state["param_groups"], optimizer)]
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
-
-
-def _paired_groups(saved: list[dict[str, Any]], optimizer: torch.optim.Optimizer) -> list[tuple[dict[str, Any], Any]]:
-    """Pair saved parameter groups with the optimiser's own.
-
-    Raises:
-        UserError: their numbers or sizes differ.
-    """
-    found = [len(group["params"]) for group in saved]
-    expected = [len(group["params"]) for group in optimizer.param_groups]
-    if found != expected:
-        raise UserError(
-            f"checkpoint: optimiser saved for parameter groups of {found}, the model has {expected}; "
-            "resume with the run's own settings"
-        )
-    return list(zip(saved, optimizer.param_groups, strict=True))
-
-
-def _as_saved(saved: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    # JSON turned tuples (AdamW's betas) into lists; the optimiser's own group says which they were.
-    return {
-        key: tuple(value) if isinstance(value, list) and isinstance(current.get(key), tuple) else value
-        for key, value in saved.items()
-    }
-
-
-def capture_rng() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the state of torch's CPU and CUDA generators, Python's ``random`` and NumPy's global generator."""
-    import numpy as np
-
-    tensors = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        for device, state in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"cuda.{device}"] = state
-    version, internal, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = cast(tuple[str, Any, int, int, float], np.random.get_state())
-    tensors["numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
-    return tensors, {
-        "python": [version, list(internal), gauss],
-        "numpy": [str(kind), int(position), int(has_gauss), float(cached)],
-    }
-
-
-def restore_rng(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Set every random generator as `capture_rng` found it; CUDA devices that are not there are left out."""
-    import numpy as np
-
-    torch.set_rng_state(tensors["torch"])
-    if torch.cuda.is_available():
-        for device in range(torch.cuda.device_count()):
-            if f"cuda.{device}" in tensors:
-                torch.cuda.set_rng_state(tensors[f"cuda.{device}"], device)
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from personatune.storage import replacing, write_text
+from personatune.storage import append_text, replacing, write_text
 
 _COLUMNS = ["step", "name", "value"]
 
@@ -16,8 +17,8 @@ _COLUMNS = ["step", "name", "value"]
 class CsvTracker:
     """``metrics.csv`` in long form (step, name, value), so that a new figure never breaks it, and ``samples.jsonl``.
 
-    Rows are flushed as they come. Reopened for a resume, rows after ``resume_step`` are cut off: the resumed run
-    writes them again, and each step stands there once.
+    Rows are written as they come, those of a step whole or not at all. Reopened for a resume, rows after
+    ``resume_step`` are cut off: the resumed run writes them again, and each step stands there once.
     """
 
     def __init__(self, directory: Path, resume_step: int = 0) -> None:
@@ -26,18 +27,15 @@ class CsvTracker:
         self._samples = directory / "samples.jsonl"
         _cut_metrics(self._metrics, resume_step)
         _cut_samples(self._samples, resume_step)
-        self._stream = self._metrics.open("a", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._stream)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            self._writer.writerow([step, name, repr(float(value))])
-        self._stream.flush()
+        lines = io.StringIO(newline="")
+        csv.writer(lines).writerows([step, name, repr(float(value))] for name, value in metrics.items())
+        append_text(self._metrics, lines.getvalue())
 
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        with self._samples.open("a", encoding="utf-8") as stream:
-            for row in rows:
-                stream.write(json.dumps({"step": step, "name": name, **row}, ensure_ascii=False) + "\n")
+        lines = (json.dumps({"step": step, "name": name, **row}, ensure_ascii=False) + "\n" for row in rows)
+        append_text(self._samples, "".join(lines))
 
     def figures(self, drawings: Mapping[str, bytes], step: int) -> None:
         for name, png in drawings.items():
@@ -48,7 +46,7 @@ class CsvTracker:
         """Do nothing: they lie in the run's folder already."""
 
     def close(self) -> None:
-        self._stream.close()
+        """Do nothing: no file stays open."""
 
 
 def _cut_metrics(file: Path, last_step: int) -> None:
@@ -66,7 +64,7 @@ def _cut_metrics(file: Path, last_step: int) -> None:
 def _cut_samples(file: Path, last_step: int) -> None:
     kept: list[str] = []
     if last_step and file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").split("\n"):  # a reply may hold Unicode's other line ends
             with suppress(json.JSONDecodeError):  # half a line, left by an interrupt
                 if json.loads(line)["step"] <= last_step:
                     kept.append(line + "\n")

@@ -194,9 +194,11 @@ class Processes:
         """Return a folder of this process's own beside one that the main process has to itself."""
         return shared if self.main else shared.with_name(f"{shared.name}-{self.rank}")
 
-    def checkpoints(self, directory: Path) -> CheckpointManager:
-        """Return the checkpoints that all of them share."""
-        return CheckpointManager(directory) if self.alone else SharedCheckpoints(self, directory)
+    def checkpoints(self, directory: Path, keep_last: int = 2, **options: Any) -> CheckpointManager:
+        """Return the checkpoints that all of them share; ``options`` are those of `CheckpointManager`."""
+        if self.alone:
+            return CheckpointManager(directory, keep_last, **options)
+        return SharedCheckpoints(self, directory, keep_last, **options)
 
     def capture_rng(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everybody's random state for a checkpoint, the others' under the numbers of their processes."""
@@ -218,30 +220,50 @@ class Processes:
             self.seed(int(torch.randint(2**31, ()).item()))
 
     def seed(self, seed: int) -> None:
-        """Seed torch's own generator (it draws dropout), differently in every process."""
-        if not self.alone:
-            torch.manual_seed(hash((seed, self.rank)) & 0x7FFFFFFF)
+        """Seed torch's own generator (it draws dropout), differently in every process.
+
+        Whatever this process drew before, a killed one that begins again draws the same.
+        """
+        torch.manual_seed(hash((seed, self.rank)) & 0x7FFFFFFF)
 
 
 class SharedCheckpoints(CheckpointManager):
     """Checkpoints of several processes: the main one writes, all read, none before what is read is written."""
 
-    def __init__(self, processes: Processes, directory: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, processes: Processes, directory: Path, keep_last: int = 2, **options: Any) -> None:
+        super().__init__(directory, keep_last, **options)
         self.processes = processes
 
     def save(
-        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, best: bool = False
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        *,
+        best: bool = False,
+        sound: bool = False,
     ) -> Path:
         if self.processes.main:
-            return super().save(step, tensors, state, best=best)
-        return self.directory / f"checkpoint-{step:06d}"
+            return super().save(step, tensors, state, best=best, sound=sound)
+        self._note(step)
+        return self._folder(step)
+
+    @property
+    def due(self) -> bool:
+        return self.processes.any(super().due)
 
     def load_last(self) -> Checkpoint | None:
         return self._read(super().load_last)
 
     def load_best(self) -> Checkpoint | None:
         return self._read(super().load_best)
+
+    def load_sound(self) -> Checkpoint | None:
+        return self._read(super().load_sound)
+
+    def drop_after(self, step: int) -> None:
+        if self.processes.main:
+            super().drop_after(step)
 
     def clear(self) -> None:
         if self.processes.main:

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from personatune.config import PPOConfig
 from personatune.costs.flops import ppo_flops
 from personatune.costs.meter import StageMeter
@@ -28,13 +30,18 @@ from personatune.progress import Progress, SilentProgress
 from personatune.training import rl_math
 from personatune.training.alarms import listen
 from personatune.training.budget import Budget
-from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import join_processes
+from personatune.training.divergence import SMALLER, Refused, Stability, told_rows
+from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import CRITIC, POLICY
 from personatune.training.tracking import SilentTracker, Tracker, worth_sampling
+
+_State = tuple[dict[str, dict[str, Tensor]], dict[str, Any]]
+"""The tensors and the rest of a checkpoint."""
 
 
 @dataclass
@@ -52,6 +59,7 @@ class PPOResult:
     alarms: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     self_checks: dict[str, float] = field(default_factory=dict)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)  # see `Stability`
     seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -118,54 +126,123 @@ class PPOTrainer:
                 f"ppo.prompts_per_update = {config.prompts_per_update} for {self.processes.count} processes: expected "
                 f"a prompt for each at least; raise it or launch fewer"
             )
+        identity = {
+            "stage": "ppo",
+            "seed": seed,
+            "model": model_mark(split.backbone),
+            "settings": config.model_dump(mode="json", exclude={"on_untrusted_reward"}),
+            "data": rows_mark(one.to_json() for one in contexts),
+        }
         self.step = PPOUpdate(split, prompts, reward, config, seed=seed, folder=directory / "trunk")
         self.work = branch_work(split, POLICY)
-        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        setting = f"ppo.policy_learning_rate {config.policy_learning_rate:g}"
+        self.stability = Stability("PPO", setting, unit="update")
+        self.checkpoints = self.processes.checkpoints(
+            directory / "checkpoints", identity=identity, say=self.progress.say
+        )
 
     def train(self) -> PPOResult:
         """Run all updates, or until the KL budget is spent; the policy branch ends at the best judged checkpoint.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the update under way was finished and saved.
+            DivergedError: something was not finite or exploded, and did so again after going back once.
+            KeyboardInterrupt: Ctrl-C; the last whole update was saved, the next call goes on there.
             RuntimeError: a step-0 self-check failed (a defect of the program or an unsupported model, not of the data).
         """
         result = PPOResult()
         update = self._resume(result)
-        tracker = self.open_tracker(update)
-        with StopRequest() as stop, self.progress.task("PPO", self.budget.units(self.config.updates)) as task:
+        tracker = self._open(update, result)
+        before: _State | None = None
+        with (
+            StopRequest(alone=self.processes.alone) as stop,
+            self.progress.task("PPO", self.budget.units(self.config.updates)) as task,
+        ):
             task.advance(update if self.budget.seconds is None else self.budget.passed())
-            if not result.judged:
-                self._judge(result, 0, tracker)
-            while update < self.config.updates and result.stopped is None:
-                with self.budget.running():
-                    experience = self.step.collect(self._contexts_of(update), update)
-                    if update == 0:
-                        result.self_checks = self.step.self_check(experience)
-                    metrics = self.step.improve(experience, update)
-                experience.rollouts.trunk.clear()
-                self._count(experience)
-                update += 1
-                result.metrics.append(metrics)
-                tracker.log(metrics, update)
-                if worth_sampling(update):
-                    tracker.samples("rollouts", _rollout_samples(experience), update)
-                task.advance(self.budget.passed(), reward=metrics["score"], kl=metrics["kl"])
-                if metrics["kl"] > self.config.kl_budget:
-                    result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
-                elif self.processes.any(self.budget.over) and update < self.config.updates:
-                    result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at update {update}"
-                self._heed_alarms(result)
-                if update % self.config.judge_every == 0 or update == self.config.updates or result.stopped:
-                    self._judge(result, update, tracker)
-                stopping = self.processes.any(stop.requested)
-                if stopping or result.judged[-1]["update"] == update:
-                    self._save(result, update)
-                if stopping:
-                    tracker.close()
-                    raise KeyboardInterrupt
+            try:
+                while True:
+                    if self._judge_is_due(result, update):
+                        self._judge(result, update, tracker, stop)
+                        self._save(update, result, self._state(result), sound=True)
+                    if update >= self.config.updates or result.stopped is not None:
+                        break
+                    if self.processes.alone:  # an update that is cut off has moved weights already
+                        before = _copied(self._state(result))
+                    try:
+                        with self.budget.running(), stop.at_once():
+                            experience, metrics = self._update(result, update)
+                    except Refused as refused:
+                        tracker.close()
+                        before, back = None, self._take_back(refused, result, update)
+                        task.advance(back - update if self.budget.seconds is None else 0)
+                        update = back
+                        tracker = self._open(update, result)
+                        continue
+                    before = None
+                    self._count(experience)
+                    update += 1
+                    self._note(result, update, metrics, experience, tracker)
+                    task.advance(self.budget.passed(), reward=metrics["score"], kl=metrics["kl"])
+                    if self.processes.any(stop.requested):
+                        raise KeyboardInterrupt
+                    if self.checkpoints.due:
+                        self._save(update, result, self._state(result), sound=False)
+            except KeyboardInterrupt:
+                if update and self.checkpoints.current != update and not stop.hurried:
+                    self._save(update, result, before or self._state(result), sound=False)
+                tracker.close()
+                raise
         tracker.close()
         self._restore_best(result)
         return result
+
+    def _note(
+        self, result: PPOResult, update: int, metrics: dict[str, float], experience: Experience, tracker: Tracker
+    ) -> None:
+        """Write an update's figures down, and whether the run ends with it."""
+        result.metrics.append(metrics)
+        tracker.log(metrics, update)
+        if worth_sampling(update):
+            tracker.samples("rollouts", _rollout_samples(experience), update)
+        if metrics["kl"] > self.config.kl_budget:
+            result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
+        elif self.processes.any(self.budget.over) and update < self.config.updates:
+            result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at update {update}"
+        self._heed_alarms(result)
+
+    def _judge_is_due(self, result: PPOResult, update: int) -> bool:
+        """Say whether the judge looks at this update and hasn't yet: an interrupt may have come before it could."""
+        looked = result.judged[-1]["update"] if result.judged else -1
+        asked = update % self.config.judge_every == 0 or update == self.config.updates or result.stopped is not None
+        return looked < update and asked
+
+    def _open(self, update: int, result: PPOResult) -> Tracker:
+        tracker = self.open_tracker(update)
+        if result.judged and not update:  # the curves on disk begin anew
+            tracker.log({"judge": result.judged[0]["judge"]}, 0)
+        return tracker
+
+    def _update(self, result: PPOResult, update: int) -> tuple[Experience, dict[str, float]]:
+        experience = self.step.collect(self._contexts_of(update), update)
+        try:
+            if update == 0:
+                result.self_checks = self.step.self_check(experience)
+            return experience, self.step.improve(experience, update)
+        finally:
+            experience.rollouts.trunk.clear()
+
+    def _take_back(self, refused: Refused, result: PPOResult, update: int) -> int:
+        """Go back to the last sound checkpoint; the seconds that were spent since then stay spent."""
+
+        def rows() -> str:
+            lines = [one.context if isinstance(one, Episode) else one for one in self._contexts_of(update)]
+            return f"replies to {told_rows([repr(context.history[-1].text[:60]) for context in lines])}"
+
+        spent = self.budget.spent
+        sound = self.stability.take_back(refused, update, self.checkpoints, rows, self.progress.say)
+        back = self._restore(sound, result)
+        self.step.slow_down(SMALLER)
+        self.budget.spent = spent
+        return back
 
     def _contexts_of(self, update: int) -> list[Context | Episode]:
         """Return an update's contexts: passes over all of them in seeded order, so a resumed run sees the same ones."""
@@ -188,8 +265,8 @@ class PPOTrainer:
                 tokens_generated=int(rollouts.mask[list(rollouts.trunk.piece_of)].sum()),
             )
 
-    def _judge(self, result: PPOResult, update: int, tracker: Tracker) -> None:
-        with self.processes.whole(self.split.backbone):
+    def _judge(self, result: PPOResult, update: int, tracker: Tracker, stop: StopRequest) -> None:
+        with stop.at_once(), self.processes.whole(self.split.backbone):
             figure = self.judge()
         result.judged.append({"update": update, "judge": figure})
         tracker.log({"judge": figure}, update)
@@ -210,7 +287,8 @@ class PPOTrainer:
             result.warnings.append(str(alarm))
             self.progress.say(f"PPO: {alarm}")
 
-    def _save(self, result: PPOResult, update: int) -> None:
+    def _state(self, result: PPOResult) -> _State:
+        """Return what a checkpoint of the last whole update holds beside its figures; the tensors are no copies."""
         self.processes.align([*self.step.policy_parameters, *self.step.critic_parameters])
         policy, policy_groups = optimizer_tensors(self.step.policy_optimizer)
         tensors = {"policy": self.split.branch_tensors(POLICY), "policy_optimizer": policy}
@@ -218,18 +296,26 @@ class PPOTrainer:
         state = {
             "policy_optimizer": policy_groups,
             "kl_coef": self.step.kl.coef,
-            "result": asdict(result),
+            "stability": self.stability.state(),
         }
         if self.step.critic_optimizer is not None:
             tensors["critic"] = self.split.branch_tensors(CRITIC)
             tensors["critic_optimizer"], state["critic_optimizer"] = optimizer_tensors(self.step.critic_optimizer)
-        best = result.best_update == update
-        self.checkpoints.save(update, tensors, state, best=best)
+        return tensors, state
+
+    def _save(self, update: int, result: PPOResult, state: _State, *, sound: bool) -> None:
+        tensors, rest = state
+        best = result.best_update == update > 0
+        self.checkpoints.save(update, tensors, {**rest, "result": asdict(result)}, best=best, sound=sound)
 
     def _resume(self, result: PPOResult) -> int:
         saved = self.checkpoints.load_last()
         if saved is None:
             return 0
+        self.stability.restore(saved.state.get("stability"))
+        return self._restore(saved, result)
+
+    def _restore(self, saved: Checkpoint, result: PPOResult) -> int:
         self.split.restore_branch(POLICY, saved.tensors["policy"])
         restore_optimizer(
             self.step.policy_optimizer, saved.tensors["policy_optimizer"], saved.state["policy_optimizer"]
@@ -242,6 +328,7 @@ class PPOTrainer:
         self.step.kl.coef = saved.state["kl_coef"]
         for name, value in saved.state["result"].items():
             setattr(result, name, value)
+        result.rollbacks = self.stability.rollbacks
         self.budget.spent = result.seconds
         return saved.step
 
@@ -251,6 +338,11 @@ class PPOTrainer:
         if best is not None:
             self.split.restore_branch(POLICY, best.tensors["policy"])
             result.best_update = best.step
+
+
+def _copied(state: _State) -> _State:
+    tensors, rest = state
+    return {group: {name: one.clone() for name, one in named.items()} for group, named in tensors.items()}, rest
 
 
 def _rollout_samples(experience: Experience) -> list[dict[str, str]]:

@@ -22,8 +22,10 @@ from personatune.model.shared_replies import BATCH_TOKENS, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
 from personatune.model.work import branch_work
 from personatune.progress import Progress, SilentProgress
-from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
+from personatune.training.divergence import Refused, Stability, told_rows
+from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.length_line import LengthLine
 from personatune.training.reward_report import report, swap_personas
@@ -133,16 +135,19 @@ class RewardModelTrainer:
         self.parameters: list[nn.Parameter] = reward.split.parameters(BRANCH)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
         self.processes = join_processes()
+        self._model = model_mark(reward.split.backbone)
         self.processes.shard(reward.split.backbone)
         self.work = branch_work(reward.split, BRANCH)
-        self.checkpoints = self.processes.checkpoints(directory / "checkpoints")
+        self.stability = Stability("reward model", f"reward.learning_rate {config.learning_rate:g}")
+        self.checkpoints = self.processes.checkpoints(directory / "checkpoints", say=self.progress.say)
 
     def train(self, pairs: Sequence[PreferencePair]) -> None:
         """Train on pairs, resuming where an interrupted call stopped.
 
         Raises:
             UserError: no pairs.
-            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved.
+            DivergedError: the loss was not finite or exploded, and did so again after going back once.
+            KeyboardInterrupt: Ctrl-C; the last whole step was saved, the next call goes on there.
         """
         if not pairs:
             raise UserError("the reward model needs preference pairs, found none; run the stage preferences first")
@@ -150,25 +155,47 @@ class RewardModelTrainer:
             raise UserError(f"{len(pairs)} preference pairs for {self.processes.count} processes; launch fewer")
         steps_per_epoch = -(-len(pairs) // self.config.batch_size)
         total = steps_per_epoch * self.config.epochs
+        self.checkpoints.identity = {
+            "stage": "reward",
+            "seed": self.seed,
+            "model": self._model,
+            "settings": self.config.model_dump(mode="json", exclude={"targets"}),
+            "data": rows_mark(pair.to_json() for pair in pairs),
+        }
         step = self._resume()
         tracker = self.open_tracker(step)
         self.reward.length = LengthLine()  # the loss sees raw scores
-        with StopRequest() as stop:
-            data = self._encode(pairs)
-            count = len(pairs)
-            with self.progress.task("Reward model", total) as task:
-                task.advance(step)
-                while step < total:
-                    loss, accuracy = self._step(data, count, step, total)
-                    step += 1
-                    tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
-                    task.advance(1, loss=loss, accuracy=accuracy)
-                    stopping = self.processes.any(stop.requested)
-                    if stopping or step % steps_per_epoch == 0:
-                        self._save(step)
-                    if stopping:
-                        tracker.close()
-                        raise KeyboardInterrupt
+        with StopRequest(alone=self.processes.alone) as stop:
+            try:
+                with stop.at_once():
+                    data = self._encode(pairs)
+                count = len(pairs)
+                if not step:
+                    self._save(0, sound=True)
+                with self.progress.task("Reward model", total) as task:
+                    task.advance(step)
+                    while step < total:
+                        try:
+                            loss, accuracy = self._step(data, count, step, total, stop)
+                        except Refused as refused:
+                            tracker.close()
+                            back = self._take_back(refused, step, pairs)
+                            task.advance(back - step)
+                            step = back
+                            tracker = self.open_tracker(step)
+                            continue
+                        step += 1
+                        tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
+                        task.advance(1, loss=loss, accuracy=accuracy)
+                        if step % steps_per_epoch == 0 or self.checkpoints.due:
+                            self._save(step, sound=step % steps_per_epoch == 0)
+                        if self.processes.any(stop.requested):
+                            raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                if step and self.checkpoints.current != step and not stop.hurried:
+                    self._save(step, sound=False)
+                tracker.close()
+                raise
         tracker.close()
         if self.config.length_control == "residual":
             self._take_out_length(data, count)
@@ -189,20 +216,37 @@ class RewardModelTrainer:
         read = lengths > 0
         self.reward.length = LengthLine.fit(lengths[read], scores[read])
 
-    def _step(self, data: SharedReplies, count: int, step: int, total: int) -> tuple[float, float]:
+    def _step(self, data: SharedReplies, count: int, step: int, total: int, stop: StopRequest) -> tuple[float, float]:
+        chosen = self._chosen(count, step)
+        with stop.at_once():
+            loss, accuracy = self.gradients(data, [(pair, count + pair) for pair in chosen])
+        for group in self.optimizer.param_groups:  # linear decay: a short run ends settled
+            group["lr"] = self.config.learning_rate * (1 - step / total) * self.stability.factor
+        self.processes.sum_gradients(self.parameters)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
+        loss, accuracy = self.processes.total(loss), self.processes.total(accuracy)
+        try:
+            self.stability.check(loss, float(norm))
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+        return loss, accuracy
+
+    def _chosen(self, count: int, step: int) -> list[int]:
+        """Return the pairs of a step: a function of seed and step alone, so a resumed run sees the same ones."""
         epoch, within = divmod(step, -(-count // self.config.batch_size))
         order = list(range(count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
-        order = in_turn(order)
-        chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
-        loss, accuracy = self.gradients(data, [(pair, count + pair) for pair in chosen])
-        for group in self.optimizer.param_groups:  # linear decay: a short run ends settled
-            group["lr"] = self.config.learning_rate * (1 - step / total)
-        self.processes.sum_gradients(self.parameters)
-        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return self.processes.total(loss), self.processes.total(accuracy)
+        return in_turn(order)[within * self.config.batch_size : (within + 1) * self.config.batch_size]
+
+    def _take_back(self, refused: Refused, step: int, pairs: Sequence[PreferencePair]) -> int:
+        """Go back to the last sound checkpoint; returns its step."""
+
+        def rows() -> str:
+            return f"the pairs {told_rows([pairs[place].origin for place in self._chosen(len(pairs), step)])}"
+
+        sound = self.stability.take_back(refused, step, self.checkpoints, rows, self.progress.say)
+        return self._restore(sound)
 
     def gradients(self, data: SharedReplies, pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
         """Add the gradients of the mean loss over pairs (numbers of better and worse reply); return loss, accuracy.
@@ -246,16 +290,21 @@ class RewardModelTrainer:
             self.meter.add(flops=self.work.trunk(RowSizes.of(piece.sizes for piece in cache.pieces)))
         return cache
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, *, sound: bool) -> None:
         self.processes.align(self.parameters)
         moments, groups = optimizer_tensors(self.optimizer)
         tensors = {"weights": self.reward.split.branch_tensors(BRANCH), "optimizer": moments}
-        self.checkpoints.save(step, tensors, {"optimizer": groups})
+        state = {"optimizer": groups, "stability": self.stability.state()}
+        self.checkpoints.save(step, tensors, state, sound=sound)
 
     def _resume(self) -> int:
         saved = self.checkpoints.load_last()
         if saved is None:
             return 0
+        self.stability.restore(saved.state.get("stability"))
+        return self._restore(saved)
+
+    def _restore(self, saved: Checkpoint) -> int:
         self.reward.split.restore_branch(BRANCH, saved.tensors["weights"])
         restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
         return saved.step

@@ -89,7 +89,7 @@ class TrackedStage:
 def worth_sampling(number: int, often: int = 100) -> bool:
     """Say whether samples are written down at the ``number``-th chance: always below 2 · often, then ever more seldom.
 
-    From k · often on it is every k-th time. So N chances leave about often · (1 + ln(N / often)) samples, where each
+    From k · often on it is every k-th time. So N chances leave about often · (2 + ln(N / often)) samples, where each
     would be megabytes, or thousands of files, after a night.
     """
     return number % max(1, number // often) == 0
