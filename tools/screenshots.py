@@ -30,7 +30,7 @@ MOST_BYTES = 150_000
 PATIENCE = 300_000  # milliseconds: a small model on a busy machine
 CARD = "I have a tortoise called Humphrey. | I repair church organs. | I live in Bergen. | I've never seen a desert."
 LINES = ("Do you have any pets?", "What do you do for a living?", "Where do you live?")
-DESKTOP, PHONE = (1200, 900), (390, 844)
+DESKTOP, PHONE, TERMINAL = (1200, 900), (390, 844), (980, 160)
 
 
 def main() -> None:
@@ -92,6 +92,11 @@ class Stage:
             tab.locator(f"#pt-chat .pt-reply >> nth={number - 1}").wait_for()
         tab.wait_for_timeout(1000)  # the last marks, the plot
 
+    def chat_seen_whole(self, tab: Page) -> None:
+        """Chat in a box that is tall enough for all turns: it scrolls in use, and a picture can't."""
+        tab.add_style_tag(content="#pt-chat { height: 660px !important; }")
+        self.chat(tab)
+
 
 def shoot(tab: Page, *, whole: bool = True) -> bytes:
     tab.mouse.move(0, 0)
@@ -109,8 +114,8 @@ def terminal(stage: Stage) -> bytes:
 
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
     for line in stage.terminal.splitlines():
-        console.print(Text(line, style="bold green" if line.startswith("$") else ""), soft_wrap=False)
-    tab = stage.browser.new_context(viewport={"width": 940, "height": 200}).new_page()
+        console.print(Text(line, style="bold #86efac" if line.startswith("$") else ""), soft_wrap=False)
+    tab = stage.browser.new_context(viewport={"width": TERMINAL[0], "height": TERMINAL[1]}).new_page()
     body = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
     style = "body{margin:0;background:#0f172a;color:#e2e8f0}pre{font:14px/1.45 monospace;padding:14px 18px;margin:0}"
     tab.set_content(f"<style>{style}</style>{body}")
@@ -133,7 +138,7 @@ def desktop(stage: Stage) -> bytes:
     """A chat of three turns with its marks and figures."""
     tab = stage.visit()
     stage.begin(tab)
-    stage.chat(tab)
+    stage.chat_seen_whole(tab)
     return shoot(tab)
 
 
@@ -164,7 +169,7 @@ def dark(stage: Stage) -> bytes:
     """A chat in the dark."""
     tab = stage.visit(dark=True)
     stage.begin(tab)
-    stage.chat(tab)
+    stage.chat_seen_whole(tab)
     return shoot(tab)
 
 

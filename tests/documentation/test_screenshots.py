@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from screenshots import DESKTOP, MOST_BYTES, PHONE, SHOTS
+from screenshots import DESKTOP, MOST_BYTES, PHONE, SHOTS, TERMINAL
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -25,5 +25,5 @@ def test_a_picture_is_small_and_as_wide_as_its_window(name: str) -> None:
     file = DOCS / "images" / f"demo-{name}.png"
     assert file.stat().st_size <= MOST_BYTES
     with Image.open(file) as image:
-        widths = {"terminal": 940, "phone": 2 * PHONE[0]}
+        widths = {"terminal": TERMINAL[0], "phone": 2 * PHONE[0]}
         assert (image.format, image.mode, image.width) == ("PNG", "P", widths.get(name, DESKTOP[0]))
