@@ -43,6 +43,10 @@ slow: $(STAMPS)/dev ## the tests that take longer than a few seconds
 campaigns: $(STAMPS)/dev ## kill, flood and fuzz for hours: every script in campaigns/ in its full form
 	for script in campaigns/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
+.PHONY: audit
+audit: $(STAMPS)/core ## look the pinned dependencies up in a register of known holes (needs the net)
+	$(BIN)/python tools/audit.py
+
 docs: $(STAMPS)/dev ## build the documentation into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -70,6 +74,7 @@ notebooks: $(STAMPS)/notebooks ## execute the six notebooks into notebooks/execu
 clean: ## remove .venv and caches; runs/ stays, it holds your results
 	rm -rf .venv .venv-trl build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv-audit
 
 $(STAMPS)/venv:
 	@[ -n "$(PYTHON)" ] || { echo "no Python 3.11 to 3.13 found; install one, or name it: make PYTHON=/path/to/python3.11"; exit 2; }

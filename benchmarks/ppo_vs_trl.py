@@ -7,7 +7,7 @@ sides are processes of their own that take turns and measure themselves (see `si
 is not counted. A reply can't end early on either side, so both sample and train the same number of tokens. TRL runs at
 its best CPU settings (see `trl_peer/ppo.py`); its policy has LoRA on all layers, ours on the top ``--layers``, which is
 part of the design that is measured. The last line is one JSON object with `time_ratio` and `memory_ratio` (peer over
-ours), `same_work`, `versions`, settings and every single time. ``--quick``: one prompt, two epochs, one counted round.
+ours), `same_work`, `versions`, settings and every single time. ``--quick``: two prompts, one counted round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trl_peer.environment import trl_python
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one prompt, two epochs, one counted round")
+    parser.add_argument("--quick", action="store_true", help="two prompts, one counted round")
     parser.add_argument("--rounds", type=int, default=None, help="counted updates of each side (5; quick 1)")
     parser.add_argument("--layers", type=int, default=8, help="top layers that our branches change")
     parser.add_argument("--model", default="embedded")
@@ -45,7 +45,7 @@ def main() -> None:
         "rounds": rounds + 1,
         "replies_per_prompt": 4,
         "reply_tokens": 28,
-        "epochs": 2 if options.quick else 4,
+        "epochs": 4,
         "layers": options.layers,
         "rank": 16,
         "alpha": 32,
@@ -55,7 +55,7 @@ def main() -> None:
     }
     prompts = load_prompts(work)
     views = read_perspectives(options.data, max_turns=24).train
-    contexts = prompts_of_length(views, prompts, options.prompt_tokens, 1 if options.quick else 4)
+    contexts = prompts_of_length(views, prompts, options.prompt_tokens, 2 if options.quick else 4)
     work["contexts"] = [context.to_json() for context in contexts]
     work["prompts"] = [prompts.encode_prompt(context, work["reply_tokens"]) for context in contexts]
     work["pad_id"] = prompts.pad_id

@@ -37,7 +37,7 @@ from killing.setting import CHECKPOINTED, NAME, commands, environment, make_sett
 
 STAGES = ("prepare", "baseline", "sft", "preferences", "reward", "ppo", "evaluate", "compare", "report", "dpo")
 PROMISED_SECONDS = 10.0
-ROUND = 40
+PER_RUN = 20
 """Disturbances of one run at most: the rest go to another one."""
 
 Kind = Literal["kill", "write", "SIGTERM", "SIGINT"]
@@ -111,11 +111,15 @@ class Process:
             time.sleep(0.002)
         return False
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         os.killpg(self.process.pid, number)
 
     def end(self) -> int:
-        return self.process.wait()
+        try:
+            return self.process.wait()
+        except BaseException:  # the campaign is stopped, and so is what it began
+            self.send(signal.SIGKILL)
+            raise
 
 
 def main() -> None:
@@ -129,16 +133,20 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="work in this folder, leave it there, go on with its undisturbed run")
     asked = parser.parse_args()
     kills, stops = (8, 4) if asked.quick else (asked.kills, asked.stops)
+    tally = Tally()
     with TemporaryDirectory() as temporary:
-        tally = campaign(asked.keep or Path(temporary), kills, stops, asked.seed, embedded=asked.embedded)
+        try:
+            campaign(asked.keep or Path(temporary), kills, stops, asked.seed, tally, embedded=asked.embedded)
+        except KeyboardInterrupt:
+            tally.broken.append("the campaign itself was stopped; the run under way was not compared")
     print_tally(tally)
     print(json.dumps(tally.to_json()))
     sys.exit(bool(tally.broken))
 
 
-def campaign(folder: Path, kills: int, stops: int, seed: int, *, embedded: bool = False) -> Tally:
+def campaign(folder: Path, kills: int, stops: int, seed: int, tally: Tally, *, embedded: bool = False) -> None:
     """Disturb runs until all kills and stops are spent; everything lies under ``folder``."""
-    tally, rng = Tally(), random.Random(seed)
+    rng = random.Random(seed)
     setting = None if embedded else make_setting(folder / "setting")
     calm = folder / "calm" / NAME
     calm.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +154,7 @@ def campaign(folder: Path, kills: int, stops: int, seed: int, *, embedded: bool 
         process = Process(command, calm)
         if process.end():
             tally.broken.append(f"the undisturbed run failed: {_last_line(process.log)}")
-            return tally
+            return
     took = _seconds(calm)
     while tally.spent() < kills + stops and not tally.broken:
         left = kills - tally.kills.total(), stops - tally.stops.total()
@@ -158,17 +166,18 @@ def campaign(folder: Path, kills: int, stops: int, seed: int, *, embedded: bool 
         tally.rounds += 1
         if not tally.broken:
             tally.broken += [f"run {tally.rounds}: {odd}" for odd in differences(calm, runs / NAME)]
-    return tally
 
 
 def _plan(kills: int, stops: int, rng: random.Random) -> dict[str, list[Kind]]:
     """Deal kills and stops to the stages, each stage's in random order."""
-    kinds: list[Kind] = ["kill"] * kills + [rng.choice(["SIGTERM", "SIGINT"]) for _ in range(stops)]
+    stopping: tuple[Kind, ...] = ("SIGTERM", "SIGINT")
+    kinds: list[Kind] = ["kill" for _ in range(kills)]
+    kinds += [rng.choice(stopping) for _ in range(stops)]
     rng.shuffle(kinds)
     plan: dict[str, list[Kind]] = {stage: [] for stage in STAGES}
     order = list(STAGES)
     rng.shuffle(order)
-    for number, kind in enumerate(kinds[:ROUND]):
+    for number, kind in enumerate(kinds[:PER_RUN]):
         stage = order[number % len(order)]
         writes = plan[stage].count("write") < plan[stage].count("kill")
         plan[stage].append("write" if kind == "kill" and stage in CHECKPOINTED and writes else kind)
@@ -219,7 +228,7 @@ def _strike(process: Process, stage: str, kind: Kind, seconds: float, rng: rando
     if here is None or process.process.poll() is not None:
         return False
     begun = time.monotonic()
-    process.signal(signal.SIGKILL if kind in ("kill", "write") else signal.Signals[kind])
+    process.send(signal.SIGKILL if kind in ("kill", "write") else signal.Signals[kind])
     code = process.end()
     if code == 0:  # it was done meanwhile
         return True

@@ -111,7 +111,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"sft:\n  epochs: [1\n", r"mine\.yaml: not valid YAML"),
+        (b"sft:\n  epochs: [1\n", r"mine\.yaml: not valid YAML \(.*, line 3\)"),
         (b"- a\n- b\n", r"mine\.yaml: found list, expected a tree of settings"),
         (b"just words", r"mine\.yaml: found str, expected a tree of settings"),
         (b"seed: \xff", r"mine\.yaml: not UTF-8 text"),
@@ -152,3 +152,9 @@ def test_defaults_are_everybodys_own() -> None:
 def test_on_and_off_may_be_set_though_yaml_takes_them_for_truth_values() -> None:
     assert load_config("quick", ["sft.compile=off"]).sft.compile == "off"
     assert load_config("quick", ["sft.compile=on"]).sft.compile == "on"
+
+
+def test_an_alarm_may_be_turned_off_though_yaml_takes_that_for_a_truth_value() -> None:
+    assert load_config("quick", ["ppo.alarms.length.action=off"]).ppo.alarms.length.action == "off"
+    with pytest.raises(UserError, match=r"ppo\.alarms\.length\.action"):
+        load_config("quick", ["ppo.alarms.length.action=True"])

@@ -29,7 +29,9 @@ class Side:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")]),
-            "OMP_WAIT_POLICY": "PASSIVE",  # a waiting side must not spin
+            # Threads spin for a moment, as on a quiet machine (cli/options.py), then sleep: the side whose
+            # turn it isn't costs nothing. It goes before OMP_WAIT_POLICY.
+            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "200000"),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "TRL_EXPERIMENTAL_SILENCE": "1",

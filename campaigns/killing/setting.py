@@ -41,7 +41,7 @@ EMBEDDED = (
 def make_setting(folder: Path) -> Path:
     """Write the model and the dialogues that the tests use."""
     sys.path.insert(0, str(REPOSITORY))
-    from tests.conftest import HandMadeDialogues, TinyModels  # noqa: PLC0415  (only now on the path)
+    from tests.conftest import HandMadeDialogues, TinyModels
 
     TinyModels().save(folder / "model", layers=2, spread=0.05)
     HandMadeDialogues.write(folder / "made.jsonl", 60)

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from personatune.errors import UserError, did_you_mean
+from personatune.plain_yaml import NotYamlError, parse_yaml
 from personatune.storage import write_text
 
 PRESETS = ("quick", "standard", "kaggle-2xt4")
@@ -131,12 +132,13 @@ class RewardConfig(Section):
 
 
 Action = Literal["off", "warn", "cool", "stop"]  # cool: learning rates halved, KL weight doubled, once; then stop
+_ChosenAction = Annotated[Action, BeforeValidator(_on_off)]
 
 
 class LengthAlarm(Section):
     """Sounds when the mean reply has less or more tokens than these times the reference's."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     low: Annotated[float, Field(ge=0)] = 0.5
     high: Annotated[float, Field(gt=0)] = 2.0
 
@@ -144,21 +146,21 @@ class LengthAlarm(Section):
 class RiseAlarm(Section):
     """Sounds when a share is this much above the reference's."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     rise: Share = 0.15
 
 
 class EntropyAlarm(Section):
     """Sounds when the entropy of the next token is below this share of the reference's."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     floor: Share = 0.5
 
 
 class DivergenceAlarm(Section):
     """Sounds when the judge's figure is this much below its first one while the learned reward rose."""
 
-    action: Action = "cool"
+    action: _ChosenAction = "cool"
     fall: Share = 0.1
 
 
@@ -277,7 +279,7 @@ class TrackingConfig(Section):
 class Config(Section):
     """All settings of one run."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # what every generator takes
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     lora: LoraConfig = LoraConfig()
@@ -345,10 +347,13 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"{source}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        except OSError as error:
+            raise UserError(f"{source}: can't be read ({error.strerror or error})") from error
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from error
+        tree = parse_yaml(text)
+    except NotYamlError as error:
+        where = f", line {error.line}" if error.line else ""
+        raise UserError(f"{source}: not valid YAML ({error}{where})") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -358,9 +363,9 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
 
 def _parse_value(text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set: {text!r} is not a YAML value ({' '.join(str(error).split())})") from error
+        value = parse_yaml(text)
+    except NotYamlError as error:
+        raise UserError(f"--set: {text!r} is not a YAML value ({error})") from error
     if isinstance(value, str) and value == text.strip():  # YAML 1.1 reads 2e-4 as text; what is in quotes is text
         try:
             return float(value)

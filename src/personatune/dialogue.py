@@ -120,11 +120,15 @@ class Dialogue:
         return Perspective(f"{self.id}/{speaker}", self.personas[speaker], turns)
 
     def perspectives(self) -> Iterator[Perspective]:
-        """Yield one perspective for every speaker who has a persona and says something."""
+        """Yield one perspective for every one of the `speakers`."""
+        yield from map(self.seen_by, self.speakers())
+
+    def speakers(self) -> Iterator[str]:
+        """Yield the name of every speaker who has a persona and says something."""
         spoken = {turn.speaker for turn in self.turns}
         for speaker, persona in self.personas.items():
             if persona.traits and speaker in spoken:
-                yield self.seen_by(speaker)
+                yield speaker
 
     def to_json(self) -> dict[str, Any]:
         return {

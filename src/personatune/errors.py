@@ -5,11 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from personatune.plain_text import one_line, without_secrets
+
 
 class UserError(Exception):
-    """A mistake in the input, told in one line: where, what was found, what was expected, the way out."""
+    """A mistake in the input, told in one line: where, what was found, what was expected, the way out.
+
+    The line may quote what a stranger or a library wrote: whatever would break it, steer a terminal or tell a secret of
+    the environment is taken out here.
+    """
 
     exit_code = 2
+
+    def __init__(self, line: str) -> None:
+        super().__init__(one_line(without_secrets(line)))
 
 
 class DamagedFileError(UserError):

@@ -26,12 +26,48 @@ def plain_text(text: str) -> str:
     )
 
 
+def whole_characters(text: str) -> str:
+    """Return ``text`` as UTF-8 can hold it: halves of surrogate pairs are joined, and U+FFFD stands for a lone one."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+LONGEST_LINE = 2000
+"""Characters of a message: a stranger's file may hold a "column" of a megabyte."""
+
+
+def one_line(text: str) -> str:
+    """Return a message as a single line that steers no terminal; of a longer one the middle is left out."""
+    if not text.isprintable():
+        text = " ".join(part for line in plain_text(text).split("\n") if (part := line.strip()))
+        text = "".join(one if one.isprintable() or one == "\u200d" else " " for one in text)
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE * 3 // 4]} […] {text[-LONGEST_LINE // 4 + 5 :]}"
+    return text
+
+
+# What begins a heading, a list, a rule, a definition or a box where a line begins with it; "-0.3" begins nothing.
+_BLOCK = re.compile(r"[#:!?=]|[+-](?=\s|$)|-(?=[\s-]+$)|\d{1,9}(?=[.)](?:\s|$))")
+_NUMBERED = {ord(one): f"&#{ord(one)};" for one in "~${}"}  # struck out and fences, formulas, attributes
+
+
 def markdown_text(text: str) -> str:
-    """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Escape what Markdown or the HTML inside it would read as markup, and keep a table row on one line.
+
+    Characters that not every Markdown unescapes after a backslash become HTML's numbers for them.
+    """
+    text = " ".join(plain_text(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for character in "\\`*_[]|":
         text = text.replace(character, f"\\{character}")
-    return text
+    text = text.translate(_NUMBERED)
+    if begins := _BLOCK.match(text):
+        at = begins.end() if begins[0][-1].isdigit() else 0
+        text = f"{text[:at]}&#{ord(text[at])};{text[at + 1 :]}"
+    end = len(text.rstrip("#"))  # a heading may close with such marks
+    return text[:end] + "&#35;" * (len(text) - end)
 
 
 HIDDEN = "(hidden)"

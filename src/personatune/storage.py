@@ -19,6 +19,8 @@ from typing import Any
 
 from personatune.anchors import require_standing
 from personatune.errors import UserError
+from personatune.plain_json import parse_json
+from personatune.plain_text import whole_characters
 
 _ASIDE = re.compile(r"\..+\.(\d+)\.part")
 """Name of what is being written: the number is that of the process."""
@@ -82,7 +84,7 @@ def _left_over(place: Path) -> bool:
     import psutil
 
     found = _ASIDE.fullmatch(place.name)
-    return bool(found) and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1])))
+    return found is not None and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1])))
 
 
 def _flush(place: Path) -> None:
@@ -130,7 +132,7 @@ def _cannot_be_written(target: Path, error: Exception) -> UserError:
 def write_text(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8, all or nothing."""
     with replacing(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(whole_characters(text), encoding="utf-8")
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -145,11 +147,11 @@ def read_json(source: Path) -> Any:
         UserError: the file is missing, or is no JSON (names the line).
     """
     try:
-        return json.loads(source.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{source}: no such file") from None
+        return parse_json(source.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{source}: not valid JSON ({error}); delete it to have it made again") from error
+    except OSError as error:
+        raise _unreadable(source, error) from error
 
 
 def write_jsonl(target: Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -157,7 +159,7 @@ def write_jsonl(target: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            stream.write(whole_characters(json.dumps(row, ensure_ascii=False, allow_nan=False)) + "\n")
             count += 1
     return count
 
@@ -178,7 +180,7 @@ def append_text(target: Path, text: str) -> None:
         UserError: the disk is full or the place can't be written; what was there before stays.
     """
     require_standing(target)
-    content = text.encode()
+    content = whole_characters(text).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab", buffering=0) as stream:
@@ -205,12 +207,18 @@ def read_jsonl(source: Path) -> list[dict[str, Any]]:
     try:
         with source.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
-                row = json.loads(line)
+                row = parse_json(line)
                 if not isinstance(row, dict):
                     raise UserError(f"{source}, row {number}: found {type(row).__name__}, expected an object")
                 rows.append(row)
-    except FileNotFoundError:
-        raise UserError(f"{source}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{source}, row {len(rows) + 1}: not valid JSON ({error})") from error
+    except OSError as error:
+        raise _unreadable(source, error) from error
     return rows
+
+
+def _unreadable(source: Path, error: OSError) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{source}: no such file")
+    return UserError(f"{source}: can't be read ({error.strerror or error})")

@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from personatune.plain_text import plain_text
 from personatune.progress import Task
 
 _LINE_SECONDS = 10.0  # between two plain lines: a log of a 12-minute run stays readable
@@ -57,7 +58,8 @@ class RichProgress:
                 bar.stop_task(row)
 
     def say(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line, above the bar if there is one; it may quote what people and models said."""
+        text = plain_text(text)
         if self._console.is_terminal:
             (self._bar.console if self._bar is not None else self._console).print(text, markup=False)
         else:

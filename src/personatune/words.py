@@ -41,6 +41,8 @@ _stemmer = snowballstemmer.stemmer("english")
 
 def words(text: str) -> list[str]:
     """Return the lower-case words of ``text`` in order, with straight apostrophes."""
+    if text.isascii():  # lower case changes no length and no curly apostrophe is there
+        return _WORD.findall(text.lower())
     return [match.group().lower().replace("’", "'") for match in _WORD.finditer(text)]
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from killing.differences import differences
-from kills import PROMISED_SECONDS, campaign
+from kills import PROMISED_SECONDS, Tally, campaign
 
 
 @pytest.mark.slow
 def test_eight_kills_and_four_stops_change_nothing(tmp_path: Path) -> None:
-    tally = campaign(tmp_path, kills=8, stops=4, seed=1)
+    tally = Tally()
+    campaign(tmp_path, 8, 4, 1, tally)
     assert tally.broken == []
     assert (tally.kills.total(), tally.stops.total()) == (8, 4)
     assert tally.in_writes.total() >= 1

@@ -70,6 +70,11 @@ def test_control_codes_reach_neither_screen_nor_history() -> None:
     assert session.history[0].text == "boo"
 
 
+def test_a_reply_of_several_lines_says_nothing_in_anybody_elses_name() -> None:
+    printed, _ = talk("Hi", stream=lambda context: iter(["Hm.\n", "you> I agree.\nbot> Good."]))
+    assert "bot> Hm.\n     you> I agree.\n     bot> Good.\n" in printed
+
+
 def test_ctrl_c_in_a_reply_stops_that_reply_only() -> None:
     def interrupted(context: Context) -> Iterator[str]:
         yield "I was about to"

@@ -81,3 +81,22 @@ def test_the_figures_are_what_counting_by_hand_gives() -> None:
     assert (generic["longer"], generic["shorter"], generic["matched"]) == (0.5, 0.5, 0.5)
     assert (vote["mirrors"], vote["repeated"], vote["matched"]) == (1, 1, 1.0)  # the mirror has the same context
     assert (everything["pairs"], everything["personas"], everything["matched"]) == (4, 1, 0.75)
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "a\u2029b", "a\u0085b", "a\x1cb", "a\x0cb"])
+def test_a_line_end_that_only_unicode_knows_parts_no_row(tmp_path: Path, text: str) -> None:
+    row = {**ROW, "chosen": text}
+    file = tmp_path / "votes.jsonl"
+    file.write_text(json.dumps(row, ensure_ascii=False) + "\n" + json.dumps(ROW) + "\n", encoding="utf-8")
+    assert [one.chosen for one in read_preference_file(file)] == [text, "I cook."]
+
+
+@pytest.mark.parametrize("row", ["[" * 100_000, "9" * 5000, '{"chosen": ' + "9" * 5000 + "}"])
+def test_json_that_python_itself_can_not_read_is_a_users_error(tmp_path: Path, row: str) -> None:
+    with pytest.raises(UserError, match="row 1: not valid JSON"):
+        read_preference_file(write(tmp_path, row))
+
+
+def test_half_a_character_is_marked_and_can_be_written_again(tmp_path: Path) -> None:
+    [found] = read_preference_file(write(tmp_path, json.dumps({**ROW, "chosen": "a\ud83d b"})))
+    assert found.chosen == "a\ufffd b"

@@ -16,7 +16,7 @@ import pytest
 from personatune.cli import main
 from personatune.config import get_default_config
 from personatune.demo.page import Page
-from personatune.demo.server import is_loopback, require_free_port, serve
+from personatune.demo.server import choose_password, is_loopback, require_free_port, serve
 from personatune.errors import UserError
 from personatune.pipeline.run import Run
 
@@ -104,6 +104,34 @@ def test_an_address_of_elsewhere_is_told() -> None:
 )
 def test_only_addresses_of_this_machine_are_private(host: str, own: bool) -> None:
     assert is_loopback(host) == own
+
+
+def test_a_page_that_others_reach_has_a_password() -> None:
+    assert choose_password("127.0.0.1", False, None) is None
+    made = {choose_password("0.0.0.0", False, None), choose_password("127.0.0.1", True, None)}
+    assert len(made) == 2
+    assert all(password is not None and len(password) >= 12 for password in made)
+    assert choose_password("0.0.0.0", False, "wanted") == choose_password("127.0.0.1", False, "wanted") == "wanted"
+    with pytest.raises(UserError, match="the password is empty"):
+        choose_password("0.0.0.0", False, "")
+
+
+def test_nobody_chats_without_the_password(page: Page) -> None:
+    import httpx
+    from gradio_client import Client
+
+    port = free_port()
+    blocks = serve(page, "127.0.0.1", port, password="let-me-in")
+    try:
+        place = f"http://127.0.0.1:{port}"
+        asked = {"data": [], "fn_index": 0, "session_hash": "stranger"}
+        assert httpx.post(f"{place}/gradio_api/queue/join", json=asked).status_code == 401
+        assert httpx.get(f"{place}/config").status_code == 401
+        assert httpx.post(f"{place}/login", data={"username": "visitor", "password": "guess"}).status_code == 400
+        known = Client(place, auth=("visitor", "let-me-in"), verbose=False, analytics_enabled=False)
+        assert known.predict("Any pets?", "dogs", False, api_name="/say")
+    finally:
+        blocks.close()
 
 
 @pytest.fixture

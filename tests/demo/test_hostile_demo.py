@@ -15,6 +15,7 @@ from personatune.demo.page import Page
 from personatune.demo.personas import built_in_personas
 from personatune.demo.reading import Mark, ReplyReading, Span
 from personatune.demo.tab import Tab
+from personatune.demo.transcript import as_text
 from personatune.judging.persona_probes import load_persona_probes
 from personatune.plain_text import plain_text
 
@@ -172,3 +173,16 @@ def test_only_training_personas_are_offered() -> None:
     held_out = [one for one in load_persona_probes() if one.split != "train"]
     assert len(built_in_personas()) > 20
     assert offered.isdisjoint(trait.trait for one in held_out for trait in one.traits)
+
+
+def test_nobodys_words_look_like_another_line_of_the_exported_chat() -> None:
+    turn = {"said": "Hi\nbot> I love you.", "reply": "Hm.\x1b[2J\nyou> Really?", "marks": [], "contradicts_replies": []}
+    record = {
+        "persona": ["I cook.\n  - I lie."], "greeting": "Hello.\nyou> Yes.", "turns": [{**turn, "model": "m"}],
+        "figures": {"in_words": "-"}, "judge": "none",
+    }  # fmt: skip
+    lines = as_text(record).splitlines()
+    assert [line[:5] for line in lines].count("bot> ") == 2
+    assert [line[:5] for line in lines].count("you> ") == 1
+    assert [line[:4] for line in lines].count("  - ") == 1
+    assert "\x1b" not in "".join(lines)

@@ -132,7 +132,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]
                     done.append(now)
                     happens()
 
-            tracker.log = log  # type: ignore[method-assign]
+            tracker.log = log  # type: ignore[method-assign, assignment]
             return tracker
 
         monkeypatch.setattr("personatune.pipeline.stages.open_tracker", opened)

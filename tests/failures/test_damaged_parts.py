@@ -108,7 +108,7 @@ def test_a_changed_model_is_not_converted(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_doctor_tells_a_damaged_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = spoiled("chitchat-dataset", tmp_path / "chitchat_dataset", "dataset.json")
-    plain = doctor.find_spec
+    plain = doctor.find_spec  # type: ignore[attr-defined]  # as the doctor sees it
     here = SimpleNamespace(origin=str(copy / "__init__.py"))
     monkeypatch.setattr(doctor, "find_spec", lambda name: here if name == copy.name else plain(name))
     found = {finding.name: finding for finding in doctor._embedded()}

@@ -57,9 +57,7 @@ def test_rights_that_are_taken_away_in_the_middle_leave_the_last_checkpoint(
 def test_a_file_of_a_run_that_cant_be_read(begun: Program, locked: Lock, file: str) -> None:
     locked(begun.run / file)
     ended = begun.stage("sft")
-    assert (ended.code, ended.line) == (
-        2, f"{begun.run / file}: Permission denied; what was complete before stays as it was",
-    )  # fmt: skip
+    assert (ended.code, ended.line) == (2, f"{begun.run / file}: can't be read (Permission denied)")
 
 
 def test_dialogues_that_cant_be_read(program: Program, locked: Lock, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,10 +16,15 @@ from personatune.terminal_progress import RichProgress
 if TYPE_CHECKING:
     from tests.failures.conftest import Program
 
-FEW_LETTERS = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+FEW_LETTERS: dict[str, Any] = {
+    "PYTHONIOENCODING": "ascii",
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+}
 
 
-def program(*words: str, given: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+def program(*words: str, given: bytes = b"", **environment: Any) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "personatune", *words],
         input=given, capture_output=True, timeout=300, check=False, env={**os.environ, **environment},
@@ -116,7 +121,7 @@ def test_an_unknown_locale_changes_nothing(card: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [FEW_LETTERS, {"LC_ALL": "xx_YY", "LANG": "xx_YY"}], ids=["ascii", "locale"])
-def test_one_can_chat_and_train_there(base: Path, card: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_one_can_chat_and_train_there(base: Path, card: Path, tmp_path: Path, environment: dict[str, Any]) -> None:
     talked = program(
         "chat", "--model", str(base / "model"), "--persona", str(card),
         given="Grüezi, wie gahts?\n/persona\n/why\n".encode(), **environment,

@@ -20,7 +20,8 @@ from personatune.costs.memory import out_of_memory
 from personatune.errors import UserError
 from personatune.pipeline.run import Run
 from personatune.training.checkpoints import CheckpointManager
-from personatune.training.sft import SFTResult, SFTTrainer
+from personatune.training.sft import SFTTrainer
+from personatune.training.sft_result import SFTResult
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.pipeline.test_run import call
 
+from personatune.training.divergence import DivergedError
+from personatune.training.sft import SFTTrainer
+
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
 
@@ -67,6 +70,23 @@ def test_rates_tried_before_an_interrupt_are_not_tried_again(compared: Any, tmp_
     assert comparison["choice"][0] == tried[0]
     assert [row["learning_rate"] for row in comparison["choice"]] == [1e-4, 5e-3]
     assert comparison["full_learning_rate"] == 1e-4
+
+
+def test_a_rate_that_diverges_is_out_of_the_search_and_ends_nothing(
+    compared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SFTTrainer.train
+
+    def train(trainer: SFTTrainer) -> Any:
+        if trainer.config.learning_rate == 0.5:
+            raise DivergedError("SFT diverged again")
+        return real(trainer)
+
+    monkeypatch.setattr(SFTTrainer, "train", train)
+    _, comparison = compared("compare.full_learning_rates=[0.5, 5e-3]")
+    assert comparison["choice"][0] == {"learning_rate": 0.5, "loss": None, "steps": 3}
+    assert comparison["full_learning_rate"] == 5e-3
+    assert "of 0.5 (diverged), 0.005 (held-out loss" in comparison["note"]
 
 
 def test_the_report_says_how_the_rate_was_chosen(compared: Any) -> None:

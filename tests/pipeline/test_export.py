@@ -20,6 +20,7 @@ from personatune.pipeline.export import export
 from personatune.pipeline.flagship import FLAGSHIP, flagship_folder
 from personatune.pipeline.models import load_base
 from personatune.pipeline.run import Run
+from personatune.plain_text import markdown_text
 from personatune.storage import write_json
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def test_a_gguf_file_says_what_the_run_says(run: Run, tmp_path: Path, precision:
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     head = yaml.safe_load(card.split("---")[1])
     assert (head["library_name"], head["base_model_relation"]) == ("gguf", "quantized")
-    assert f"- Weights: {note}" in card
+    assert f"- Weights: {markdown_text(note)}" in card
     assert f'gguf_file="{file}"' in card
 
 

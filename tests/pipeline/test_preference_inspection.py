@@ -77,3 +77,16 @@ def test_a_run_without_pairs_names_the_command_that_makes_them(
     (tmp_path / "mine" / "config.yaml").write_text("seed: 0\n", encoding="utf-8")
     with pytest.raises(UserError, match="run: personatune preferences --run mine"):
         inspect(capsys, monkeypatch, "mine", "--runs", str(tmp_path))
+
+
+def test_nothing_in_a_strangers_file_steers_the_terminal_or_looks_like_another_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = "x\x1b[2J\x1b]0;title\x07\u202e[bold]y[/bold]\n  + I am chosen"
+    pair = PreferencePair(Context(Persona((evil,)), (Turn("partner", evil),)), evil, "No.", f"kind {evil}", evil)
+    (tmp_path / "votes[red].jsonl").write_text(json.dumps(pair.to_json()) + "\n", encoding="utf-8")
+    shown = inspect(capsys, monkeypatch, str(tmp_path / "votes[red].jsonl"))
+    assert not set(shown) & {"\x1b", "\x07", "\u202e"}
+    assert "[bold]y[/bold]" in shown
+    assert [line.strip()[:3] for line in shown.splitlines()].count("+ I") == 0
+    assert "votes[red]" in shown

@@ -18,7 +18,7 @@ from personatune.serving.app import create_app
 from personatune.serving.cast import Cast
 from personatune.serving.desk import Desk
 from personatune.serving.limits import Limits
-from personatune.serving.run import address_of, listen
+from personatune.serving.run import address_of, configured, listen
 
 if TYPE_CHECKING:
     import openai
@@ -73,6 +73,7 @@ class Served:
 
     url: str
     desk: Desk
+    app: Any
     clients: list[Any] = field(default_factory=list)
 
     def client(self, key: str = "any", **options: Any) -> openai.OpenAI:
@@ -106,11 +107,12 @@ def serving(
     desk = Desk(bot, waiting=waiting, reply_tokens=reply_tokens)
     cast = Cast(list(people), heed_system=heed_system)
     listening = listen("127.0.0.1", 0)
-    app = create_app(desk, cast, limits or Limits(), **options)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    kept = limits or Limits()
+    app = create_app(desk, cast, kept, **options)
+    server = uvicorn.Server(configured(app, kept, grace=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    served = Served(address_of(listening), desk)
+    served = Served(address_of(listening), desk, app)
     try:
         yield served
     finally:

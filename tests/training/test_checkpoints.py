@@ -265,10 +265,10 @@ def test_falling_back_falls_back_to_the_best_of_then(tmp_path: Path) -> None:
     assert _kept(tmp_path) == [1, 3, 4]
     _truncate(tmp_path / "checkpoint-000004" / "manifest.json")
     resumed = CheckpointManager(tmp_path)
-    last, best = resumed.load_last(), resumed.load_best()
+    last, marked = resumed.load_last(), resumed.load_best()
     assert last is not None
-    assert best is not None
-    assert (last.step, best.step) == (3, 1)
+    assert marked is not None
+    assert (last.step, marked.step) == (3, 1)
 
 
 def test_a_kill_right_after_the_checkpoint_is_there_doesnt_lose_that_it_is_the_best(

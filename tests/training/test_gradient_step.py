@@ -12,7 +12,7 @@ from personatune.config import LoraConfig, SFTConfig
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.lora import LoRAWrapper
 from personatune.training.gradient_step import GradientStep
-from personatune.training.sft import encode_dialogues
+from personatune.training.sft_dialogues import encode_dialogues
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels

@@ -17,7 +17,8 @@ from personatune.costs.meter import StageMeter
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.errors import UserError
 from personatune.model import likelihood
-from personatune.training.sft import SFTTrainer, encode_dialogues, held_out_loss
+from personatune.training.sft import SFTTrainer
+from personatune.training.sft_dialogues import encode_dialogues, held_out_loss
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -75,7 +76,7 @@ class Bench:
         **options: Any,
     ) -> SFTTrainer:
         kept = tracker or Watching()
-        return options.pop("kind", SFTTrainer)(  # type: ignore[no-any-return]
+        return options.pop("kind", SFTTrainer)(
             options.pop("base", None) or self.tiny.model(family, layers=2, spread=0.05),
             self.tiny.prompts(),
             options.pop("train", self.train),
@@ -338,9 +339,9 @@ class _CtrlC:
     [
         ("gradient_step", 1, 0),  # in the first step
         ("gradient_step", 6, 5),  # in the sixth
-        ("sft", 1, 0),  # in the evaluation before the first step
-        ("sft", 5, 4),  # in the one after the fourth
-        ("sft", 10, 8),  # in the last one
+        ("sft_dialogues", 1, 0),  # in the evaluation before the first step
+        ("sft_dialogues", 5, 4),  # in the one after the fourth
+        ("sft_dialogues", 10, 8),  # in the last one
     ],
 )
 def test_computing_is_cut_off_at_once_and_done_again_to_the_last_bit(

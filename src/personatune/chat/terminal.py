@@ -82,7 +82,7 @@ def _reply(line: str, session: ChatSession, console: Console) -> None:
             if not shown:
                 visible = visible.lstrip()
             shown = shown or bool(visible)
-            console.out(visible, end="", highlight=False)
+            console.out(_indented(visible), end="", highlight=False)
     except KeyboardInterrupt:
         console.out(" (stopped)", end="", style="dim", highlight=False)
     else:
@@ -124,7 +124,12 @@ def _show_persona(session: ChatSession, console: Console) -> None:
 
 def _show_greeting(session: ChatSession, console: Console) -> None:
     if session.greeting is not None:
-        console.print(Text.assemble(("bot> ", "bold"), plain_text(session.greeting)))
+        console.print(Text.assemble(("bot> ", "bold"), _indented(plain_text(session.greeting))))
+
+
+def _indented(text: str) -> str:
+    """Return a text whose further lines can't be taken for what somebody else said ("you> …")."""
+    return text.replace("\n", "\n     ")
 
 
 def _greet_otherwise(number: str, session: ChatSession, console: Console) -> None:

@@ -28,6 +28,13 @@ def demo(
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
     share: Annotated[bool, typer.Option("--share", help="Ask gradio for a public address.")] = False,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PERSONATUNE_DEMO_PASSWORD",
+            help="Asked of visitors; made up and printed where others than this machine reach the page.",
+        ),
+    ] = None,
     votes: Annotated[
         Path | None, typer.Option(help="The file that votes are added to; by default votes.jsonl under --runs.")
     ] = None,
@@ -36,11 +43,12 @@ def demo(
     runs: Runs = RUNS,
 ) -> None:
     """Chat in a browser, see what each reply does to its persona, and vote between models, blind."""
-    from personatune.demo.server import is_loopback, require_free_port, serve, warm_up
+    from personatune.demo.server import VISITOR, choose_password, require_free_port, serve, warm_up
 
     if find_spec("gradio") is None:
         raise UserError("the demo needs gradio: pip install 'personatune[demo]'")
     require_free_port(host, port)
+    key = choose_password(host, share, password)
     set_up_libraries()
     from personatune.demo.ballots import Ballots
     from personatune.demo.page import Page
@@ -63,11 +71,11 @@ def demo(
     reader = Reader(JudgedEvaluator(judge, threshold=threshold) if judge is not None else None)
     warm_up(shelf, reader)
     ballots = Ballots(votes or runs / "votes.jsonl")
-    blocks = serve(Page(shelf, ballots, reader), host, port, share=share)
+    blocks = serve(Page(shelf, ballots, reader), host, port, share=share, password=key)
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"votes are added to {ballots.file}; {', '.join(shelf.names)} at http://{shown}:{port} (Ctrl-C ends it)")
-    if share or not is_loopback(host):
-        typer.echo("whoever has the address can chat and vote: there is no password")
+    if key is not None:
+        typer.echo(f"visitors sign in as {VISITOR} with {'the password you gave' if password else key}")
     blocks.block_thread()
 
 

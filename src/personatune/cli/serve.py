@@ -42,6 +42,13 @@ def serve(
     max_tokens: Annotated[int, typer.Option(min=1, max=2048, help="The longest reply that may be asked for.")] = 128,
     waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait while one is answered.")] = 16,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds a request may take, waiting included.")] = 120.0,
+    per_minute: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Requests a minute from one address, 0 without end; by default 0 on this machine alone, else 120.",
+        ),
+    ] = None,
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Of a web page that may call from a browser, as http://localhost:5173.")
     ] = None,
@@ -68,7 +75,8 @@ def serve(
         from personatune.serving.cast import Cast
         from personatune.serving.desk import Desk
 
-        limits = Limits(seconds=timeout)
+        own = is_loopback(listening)
+        limits = Limits(seconds=timeout, per_minute=(0 if own else 120) if per_minute is None else per_minute)
         cast = Cast(people, heed_system=system == "persona")
         reference = model or (FLAGSHIP if run is None else "ppo")
         sampling = Sampling(max_new_tokens=min(80, max_tokens), temperature=temperature, no_repeat_ngram=4)
@@ -78,8 +86,8 @@ def serve(
             raise UserError(f"--model {reference}: {why}; give flagship, sft, ppo, a folder or an id")
         desk = Desk(bot, waiting=waiting, reply_tokens=max_tokens)
         # Only a name of this machine itself: a web page can point a name of its own at 127.0.0.1.
-        hosts = ["127.0.0.1", "localhost", "::1", host.lower()] if is_loopback(listening) else None
+        hosts = ["127.0.0.1", "localhost", "::1", host.lower()] if own else None
         served = create_app(desk, cast, limits, api_key=api_key, hosts=hosts, origins=allow_origin or ())
         typer.echo(f"{reference} at {address_of(listening)}/v1 (Ctrl-C stops it)")
         typer.echo(f"models: {', '.join(cast.ids)}")
-        run_app(served, listening)
+        run_app(served, listening, limits)

@@ -8,9 +8,9 @@ needs to see.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from math import log
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from personatune.words import keyword_stems
 # conversation at hand), so that the split by persona keeps a sender's conversations together; `DataProcessor` later
 # keeps the ones a conversation is about.
 POOL_TRAITS = 12
+LONGEST_MESSAGE = 5_000  # characters that are looked at: patterns take a time that grows faster than a text
 HERE_TRAITS = 6  # said in the conversation at hand, whether they are in the pool or not
 
 _PACKAGE = "chitchat_dataset"
@@ -55,13 +56,21 @@ def fits_chitchat(record: Mapping[str, Any]) -> bool:
 
 def read_chitchat(records: Iterable[Mapping[str, Any]], skipped: Counter[str]) -> list[Dialogue]:
     """Return the two-sided conversations with mined personas; the others are counted in ``skipped`` by reason."""
-    conversations = [record for record in records if fits_chitchat(record)]
-    messages = [list(messages_of(record)) for record in conversations]
+    conversations: list[tuple[str, dict[str, float]]] = []
+    messages: list[list[tuple[str, str]]] = []
+    for number, record in enumerate((record for record in records if fits_chitchat(record)), start=1):
+        try:
+            read = list(messages_of(record)), _ratings(record)
+        except (TypeError, KeyError, AttributeError, ValueError, OverflowError):
+            skipped["columns of an unknown form"] += 1
+            continue
+        messages.append(read[0])
+        conversations.append((str(record.get("id", f"row-{number}")), read[1]))
     caser = Caser(text for conversation in messages for _, text in conversation)
     mined = [_mined(conversation, caser) for conversation in messages]
     pools = _pools(mined)
     dialogues: list[Dialogue] = []
-    for record, conversation, said in zip(conversations, messages, mined, strict=True):
+    for (name, ratings), conversation, said in zip(conversations, messages, mined, strict=True):
         turns = joined_turns(conversation)
         speakers = {turn.speaker for turn in turns}
         if len(speakers) != 2:
@@ -72,15 +81,26 @@ def read_chitchat(records: Iterable[Mapping[str, Any]], skipped: Counter[str]) -
         if not personas:
             skipped["no persona"] += 1
             continue
-        ratings = {name: float(value) for name, value in (record.get("ratings") or {}).items()}
-        dialogues.append(Dialogue(f"chitchat-{record['id']}", turns, personas, None, ratings))
+        dialogues.append(Dialogue(f"chitchat-{name}", turns, personas, None, ratings))
     return dialogues
+
+
+def _ratings(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the ratings of a conversation.
+
+    Raises:
+        ValueError: one is no finite number.
+    """
+    ratings = {str(name): float(value) for name, value in (record.get("ratings") or {}).items()}
+    if not all(map(math.isfinite, ratings.values())):
+        raise ValueError("a rating is no finite number")
+    return ratings
 
 
 def messages_of(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for group in record["messages"]:
         for message in group:
-            yield str(message["sender"])[:8], str(message["text"])
+            yield str(message["sender"])[:8], str(message["text"])[:LONGEST_MESSAGE]
 
 
 def joined_turns(messages: Iterable[tuple[str, str]]) -> tuple[Turn, ...]:
@@ -123,7 +143,7 @@ def _pools(mined: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:
 def _telling(trait: str, times: int, speakers_of: Mapping[str, int], speakers: int) -> float:
     """Score a trait: keywords few others use and names count, sheer length doesn't, saying it twice confirms it."""
     keywords = keyword_stems(trait)
-    rarity = sorted((min(log(speakers / speakers_of[stem]), 4.5) for stem in keywords), reverse=True)[:3]
+    rarity = sorted((min(math.log(speakers / speakers_of[stem]), 4.5) for stem in keywords), reverse=True)[:3]
     names = sum(word[:1].isupper() for word in trait.split()[1:] if word not in ("I", "I'm"))
     return sum(rarity) + min(names, 2) + min(times - 1, 3) - 0.5 * max(0, len(trait.split()) - 10)
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from personatune.data.placeholders import has_placeholder, without_placeholders
+from personatune.data.shelf import Shelf
 from personatune.dialogue import Dialogue, Persona, Turn
 
 # A turn longer than this is a lecture or a paste; one of them would fill a training sequence.
 LONGEST_TURN = 100  # words
+# What the patterns below ever look at: their time grows faster than a text, and a megabyte of blanks took minutes.
+LONGEST_TEXT = 5_000  # characters
 
-# Most turns are plain text and need none of the steps below; this one look tells.
+# Most turns are plain text and need none of the steps below; this one look tells. `_is_plain` tells of most of them
+# without it, an order of magnitude faster.
 _SUSPECT = re.compile(
     r"[^\x20-\x7e]|[\[({*<]|\s[.,!?'](?:\s|$)|\s\s|[Uu]ser ?[12_]|[Ss]peaker ?[12]\s*:|https?:|www\.|^\s|\s$"
 )
@@ -31,8 +35,8 @@ _SPACED_MARK = re.compile(r" ([.,!?;])(?=\s|$|[.,!?])")
 _SPACED_DOTS = re.compile(r"(?:\s*\.(?=\s*\.)){2,}\s*\.|(?:\s\.){2,}")
 _SPACED_APOSTROPHE = re.compile(r"(?<=\w) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)", re.IGNORECASE)
 _LOST_APOSTROPHE = re.compile(r"\bI (m|ve|ll)\b")
+_KNOWN_TRAITS = 100_000  # persona sentences whose mended form is kept: most come again and again
 _GAP = re.compile(r"\s+([.,!?])")
-_SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,39 +48,72 @@ class CleaningResult:
 
 
 def clean(dialogues: Iterable[Dialogue]) -> CleaningResult:
-    """Clean dialogues one by one, then drop duplicates and join two views of one dialogue.
+    """Clean dialogues one by one, drop duplicates and join two views of one dialogue.
 
     Reasons that begin with "dropped:" count dialogues, with "persona:" persona sentences, all others turns.
     """
+    kept: list[Dialogue] = []
+    return CleaningResult(kept, clean_onto(dialogues, kept))
+
+
+def clean_onto(dialogues: Iterable[Dialogue], kept: Shelf[Dialogue]) -> Counter[str]:
+    """Do what `clean` does, one dialogue in memory at a time; what is left is put on a shelf."""
     counts: Counter[str] = Counter()
+    _add_without_duplicates(_cleaned(dialogues, counts), kept, counts)
+    return counts
+
+
+def _cleaned(dialogues: Iterable[Dialogue], counts: Counter[str]) -> Iterator[Dialogue]:
     traits: dict[str, str] = {}
-    kept = [cleaned for dialogue in dialogues if (cleaned := _clean_dialogue(dialogue, traits, counts)) is not None]
-    return CleaningResult(_without_duplicates(kept, counts), counts)
+    for dialogue in dialogues:
+        cleaned = _clean_dialogue(dialogue, traits, counts)
+        if cleaned is not None:
+            yield cleaned
+        if len(traits) > _KNOWN_TRAITS:
+            traits.clear()
 
 
 def clean_text(text: str, counts: Counter[str]) -> str:
     """Return one utterance mended, or "" when nothing usable is left; every mend is counted."""
-    if not _SUSPECT.search(text) and len(text) < 5 * LONGEST_TURN:
+    if len(text) < 5 * LONGEST_TURN and (_is_plain(text) or not _SUSPECT.search(text)):
         return text
+    if len(text) > LONGEST_TEXT:
+        text = _counted(text, " ".join(text.split())[:LONGEST_TEXT], "over-long text", counts)
     if not text.isascii():
         text = _fixed_encoding(text, counts)
-    text = _counted(text, _PREFIX.sub("", text), "speaker name in the text", counts)
+    if ":" in text:
+        text = _counted(text, _PREFIX.sub("", text), "speaker name in the text", counts)
     if "*" in text or "(" in text:
         acted = _BRACKETED_ACTION.sub(" ", _STARRED.sub(_unstarred, text))
         if acted != text:
             counts["stage direction"] += 1
             text = _GAP.sub(r"\1", acted)
-    text = _counted(text, _LINK.sub("", text), "link", counts)
+    lowered = text.lower()
+    if "http" in lowered or "www." in lowered:
+        text = _counted(text, _LINK.sub("", text), "link", counts)
     if has_placeholder(text):
         text = without_placeholders(text)
         counts["name placeholder" if text else "turn lost to a name placeholder"] += 1
     text = _counted(text, _joined_marks(text), "detokenised", counts)
-    text = _SPACES.sub(" ", text).strip()
-    spoken = text.split(" ")
+    spoken = text.split()
+    text = " ".join(spoken)
     if len(spoken) > LONGEST_TURN:
         counts["over-long turn"] += 1
         text = _shortened(spoken)
     return text if any(character.isalnum() for character in text) or _is_emoticon(text) else ""
+
+
+def _is_plain(text: str) -> bool:
+    """Say of a text without doubt that `_SUSPECT` finds nothing in it; of some others it can't be said."""
+    return (
+        text.isascii()
+        and text.isprintable()
+        and not ("  " in text or "[" in text or "(" in text or "{" in text or "*" in text or "<" in text)
+        and not (" ." in text or " ," in text or " !" in text or " ?" in text or " '" in text)
+        and not ("ser" in text or "peaker" in text or "http" in text or "www" in text)
+        and text[:1] != " "
+        and text[-1:] != " "
+    )
 
 
 def _clean_dialogue(dialogue: Dialogue, known: dict[str, str], counts: Counter[str]) -> Dialogue | None:
@@ -105,7 +142,7 @@ def _clean_dialogue(dialogue: Dialogue, known: dict[str, str], counts: Counter[s
     if not personas:
         counts["dropped: no persona"] += 1
         return None
-    return dataclasses.replace(dialogue, turns=tuple(turns), personas=personas)
+    return Dialogue(dialogue.id, tuple(turns), personas, dialogue.split, dialogue.ratings)
 
 
 def _clean_persona(persona: Persona, known: dict[str, str], counts: Counter[str]) -> Persona:
@@ -124,6 +161,7 @@ def _clean_persona(persona: Persona, known: dict[str, str], counts: Counter[str]
 
 
 def _clean_trait(raw: str) -> str:
+    raw = " ".join(raw.split())[:LONGEST_TEXT] if len(raw) > LONGEST_TEXT else raw
     if has_placeholder(raw):
         return ""
     text = clean_text(raw, Counter())
@@ -157,8 +195,13 @@ def _unstarred(match: re.Match[str]) -> str:
 def _joined_marks(text: str) -> str:
     if " " not in text:
         return text
-    text = _SPACED_DOTS.sub("...", text)
-    return _SPACED_MARK.sub(r"\1", _SPACED_APOSTROPHE.sub("'", text))
+    if text.count(".") > 1:
+        text = _SPACED_DOTS.sub("...", text)
+    if " '" in text:
+        text = _SPACED_APOSTROPHE.sub("'", text)
+    if " ." in text or " ," in text or " !" in text or " ?" in text or " ;" in text:
+        text = _SPACED_MARK.sub(r"\1", text)
+    return text
 
 
 def _shortened(spoken: list[str]) -> str:
@@ -180,32 +223,36 @@ _ORPHAN = re.compile(r"\b(what's|what is) yours\?", re.IGNORECASE)
 def _with_asked_name(turns: list[Turn]) -> list[Turn]:
     """ "Hi, I'm [name]. What's yours?" has lost what "yours" speaks of."""
     for index, turn in enumerate(turns[:3]):
-        match = _ORPHAN.search(turn.text)
+        match = _ORPHAN.search(turn.text) if "yours?" in turn.text.lower() else None
         if match and len(turn.text.split()) <= 5:
             turns[index] = Turn(turn.speaker, turn.text.replace(match[0], f"{match[1]} your name?"))
     return turns
 
 
-def _without_duplicates(dialogues: list[Dialogue], counts: Counter[str]) -> list[Dialogue]:
+def _add_without_duplicates(dialogues: Iterable[Dialogue], kept: Shelf[Dialogue], counts: Counter[str]) -> None:
     """Drop repeated dialogues; give the views that two rows have of one dialogue to a single one with both personas.
 
     ConvAI2 lists every dialogue twice, once for each speaker's persona. Left apart, the words of a held-out persona
     could stand in the training data as the partner's.
     """
-    kept: list[Dialogue] = []
-    places: dict[tuple[str, ...], list[int]] = {}
+    first: dict[int, int] = {}  # hash of how a dialogue begins -> where the first one stands
+    more: dict[int, list[int]] = {}  # and where others do that begin alike
     for dialogue in dialogues:
-        key = tuple(turn.text.lower() for turn in dialogue.turns[:8])
-        for place in places.setdefault(key, []):
-            joined = _joined(kept[place], dialogue)
+        key = hash(tuple([turn.text.lower() for turn in dialogue.turns[:8]]))
+        for place in (first[key], *more.get(key, ())) if key in first else ():
+            old = kept[place]
+            joined = _joined(old, dialogue)  # compares the texts: that two hashes are equal proves nothing
+            if joined is old:
+                counts["dropped: duplicate"] += 1
+                break
             if joined is not None:
-                counts["dropped: duplicate" if joined is kept[place] else "dropped: two views joined"] += 1
+                counts["dropped: two views joined"] += 1
                 kept[place] = joined
                 break
         else:
-            places[key].append(len(kept))
+            if first.setdefault(key, len(kept)) != len(kept):
+                more.setdefault(key, []).append(len(kept))
             kept.append(dialogue)
-    return kept
 
 
 def _joined(old: Dialogue, new: Dialogue) -> Dialogue | None:

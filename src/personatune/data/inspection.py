@@ -26,8 +26,8 @@ def describe(data: Iterable[Dialogue | Perspective]) -> dict[str, Any]:
     turn_counts: Counter[int] = Counter()
     turn_lengths: Counter[int] = Counter()
     vocabulary: set[str] = set()
-    personas: set[frozenset[str]] = set()
-    sentences: set[str] = set()
+    personas: set[int] = set()  # hashes: of millions the texts would not fit
+    sentences: set[int] = set()
     dialogues = own = drawing = views = 0
     for item in data:
         dialogues += 1
@@ -38,8 +38,8 @@ def describe(data: Iterable[Dialogue | Perspective]) -> dict[str, Any]:
         for view in [item] if isinstance(item, Perspective) else item.perspectives():
             views += 1
             traits[len(view.persona.traits)] += 1
-            personas.add(frozenset(view.persona.traits))
-            sentences.update(view.persona.traits)
+            personas.add(hash(frozenset(view.persona.traits)))
+            sentences.update(map(hash, view.persona.traits))
             own += sum(turn.speaker == "self" for turn in view.turns)
             drawing += sum(persona_turns(view))
     return {

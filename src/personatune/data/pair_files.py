@@ -67,7 +67,7 @@ def _packaged(name: str, kind: str) -> list[SentencePair]:
 
 
 def _pairs(text: str, place: str, kind: str, skipped: Counter[str]) -> Iterator[SentencePair]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         columns = [column.strip() for column in line.split("\t")]
         if not line.strip() or (number == 1 and tuple(map(str.lower, columns)) == _HEADER):
             continue

@@ -17,6 +17,7 @@ from personatune.data.negatives import of_like_length
 from personatune.data.preferences import MIRROR
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
+from personatune.plain_json import parse_json
 from personatune.words import words
 
 _TEXTS = ("chosen", "rejected", "kind", "origin")  # the last two may be left out
@@ -32,7 +33,7 @@ def read_preference_file(file: Path) -> list[PreferencePair]:
         UserError: no such file, no row in it, or a row that is no pair (names the row, what it has and what it needs).
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")  # a text may hold other line ends that Unicode knows
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{file}: can't be read ({error}); expected preference pairs, one JSON object a line"
@@ -84,7 +85,7 @@ def _describe(pairs: Sequence[PreferencePair], total: int, tolerance: float) -> 
 
 def _read_row(line: str, place: str) -> PreferencePair:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: not valid JSON ({error}); expected {_FORM}") from error
     if not isinstance(row, dict):

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from personatune.config import DataConfig
-from personatune.data.cleaning import clean
+from personatune.data.cleaning import clean_onto
+from personatune.data.densest import Densest
 from personatune.data.grounding import persona_turns, traits_by_use
 from personatune.data.inspection import describe
-from personatune.data.sources import LoadedData
-from personatune.data.splits import leakage, sentence_key, split_by_persona
+from personatune.data.shelf import Shelf, Shelves
+from personatune.data.sources import LoadedData, Reading
+from personatune.data.splits import PersonaSplit, sentence_key
 from personatune.data.written_dialogues import held_out
 from personatune.dialogue import Dialogue, Persona, Perspective, WrittenDialogue
 from personatune.errors import UserError
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 
 _PARTS = ("train", "validation", "test")
+_MOST_SPEAKERS = 256  # of a dialogue; there are two
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,7 @@ class PreparedData:
 
     def save(self, directory: Path) -> None:
         """Write train.jsonl, validation.jsonl, test.jsonl and, last, data.json, whose presence means all is there."""
-        for name in _PARTS:
-            write_jsonl(directory / f"{name}.jsonl", (view.to_json() for view in getattr(self, name)))
-        write_json(directory / "data.json", {"counts": self.counts, "statistics": self.statistics})
+        _save(directory, {name: getattr(self, name) for name in _PARTS}, self.counts, self.statistics)
 
     @classmethod
     def load(cls, directory: Path) -> PreparedData:
@@ -74,76 +75,135 @@ class DataProcessor:
         Raises:
             UserError: nothing is left to train on; says what took it.
         """
-        counts = Counter({f"skipped: {reason}": count for reason, count in loaded.skipped.items()})
-        cleaned = clean(loaded.dialogues)
-        counts.update(cleaned.counts)
-        described = list(self._with_enough_traits(cleaned.dialogues, counts))
-        splits = split_by_persona(described, self.config.validation_share, self.config.test_share, self.seed)
-        counts.update(splits.dropped)
-        leaked = leakage(splits)
+        counts: Counter[str] = Counter()
+        parts = self._parts(loaded, written, Shelves(), counts)
+        train, validation, test = (list(parts[name]) for name in _PARTS)
+        return PreparedData(train, validation, test, _sorted(counts), _statistics(parts, loaded))
+
+    def process_into(
+        self, directory: Path, reading: Reading, written: Sequence[WrittenDialogue] = ()
+    ) -> dict[str, int]:
+        """Do what `process` does, and write what `PreparedData.save` writes, with a few dialogues in memory at a time.
+
+        What waits between two passes lies in nameless files in ``directory``, about three times the source's size.
+
+        Returns:
+            The numbers of perspectives, by split.
+        """
+        counts: Counter[str] = Counter()
+        with Shelves(directory) as shelves:
+            parts = self._parts(reading, written, shelves, counts)
+            _save(directory, parts, _sorted(counts), _statistics(parts, reading))
+            return {name: len(part) for name, part in parts.items()}
+
+    def _parts(
+        self,
+        loaded: LoadedData | Reading,
+        written: Sequence[WrittenDialogue],
+        shelves: Shelves,
+        counts: Counter[str],
+    ) -> dict[str, Shelf[Perspective]]:
+        """Return the three splits on shelves, and add what was lost on the way to ``counts``."""
+        kept = shelves.dialogues()
+        read: Counter[str | None] = Counter()
+        cleaned = clean_onto(_counted(loaded.dialogues, read), kept)
+        counts.update({f"skipped: {reason}": count for reason, count in loaded.skipped.items()})
+        counts.update(cleaned)
+        split = PersonaSplit()
+        for dialogue in kept:
+            split.add(self._with_enough_traits(dialogue, counts))
+        split.decide(self.config.validation_share, self.config.test_share, self.seed)
+        leaked = split.leaks()
         if leaked:
             raise AssertionError(f"the split leaks {len(leaked)} persona sentences, first {leaked[0]!r}")
-        train, validation, test = (self._cut(part, counts) for part in (splits.train, splits.validation, splits.test))
-        train = self._richest(train, counts)
-        if not train:
-            raise UserError(self._nothing_left(loaded, counts))
+        parts = {name: shelves.perspectives() for name in _PARTS}
+        limit = self.config.max_dialogues
+        densest = None if limit is None else Densest(limit, self.seed)
+        for number, (dialogue, places) in enumerate(zip(kept, split.places(), strict=True)):
+            for speaker, place in places:
+                if place not in parts:
+                    counts[place] += 1
+                elif place == "train" and densest is not None:
+                    self._note(densest, number, dialogue, speaker, counts)
+                else:
+                    self._add(dialogue.seen_by(speaker), parts[place], counts)
+        if densest is not None:
+            self._add_densest(densest, kept, parts["train"], counts)
+        if not parts["train"]:
+            raise UserError(self._nothing_left(loaded.source, read, counts))
         if written:
-            train, validation = self._with_written(written, train, validation, test, counts)
-        parts = {"train": train, "validation": validation, "test": test}
-        statistics: dict[str, Any] = {name: describe(part) for name, part in parts.items()}
-        statistics["source"] = {
-            "name": loaded.source, "description": loaded.description, "licence": loaded.licence,
-        }  # fmt: skip
-        return PreparedData(train, validation, test, dict(sorted(counts.items())), statistics)
+            self._add_written(written, parts, counts)
+        return parts
 
-    def _with_written(
-        self,
-        written: Sequence[WrittenDialogue],
-        train: list[Perspective],
-        validation: list[Perspective],
-        test: list[Perspective],
-        counts: Counter[str],
-    ) -> tuple[list[Perspective], list[Perspective]]:
+    def _add_written(
+        self, written: Sequence[WrittenDialogue], parts: dict[str, Shelf[Perspective]], counts: Counter[str]
+    ) -> None:
         drawn = list(written)
         random.Random(f"{self.seed}/written").shuffle(drawn)
         drawn = drawn[: self.config.written]
-        parts: dict[bool, list[Perspective]] = {}
+        asked = _sentences(dialogue.view for dialogue in drawn)
+        known = {name: _sentences(part, asked) for name, part in parts.items()}
+        foreign = {False: known["validation"] | known["test"], True: known["train"]}
+        counts["added: written dialogues"] += 0  # told even where none fits
         for aside in (False, True):  # training first: the held-out ones must share nothing with any of it
-            foreign = _sentences([*train, *parts[False]] if aside else [*validation, *test])
             views = [dialogue.view for dialogue in drawn if held_out(dialogue) == aside]
-            fit = [view for view in views if _sentences([view]).isdisjoint(foreign)]
+            fit = [view for view in views if _sentences([view]).isdisjoint(foreign[aside])]
             counts["dropped: written dialogue with a persona sentence of the other side"] += len(views) - len(fit)
-            parts[aside] = self._cut(fit, counts)
-        counts["added: written dialogues"] += len(parts[True]) + len(parts[False])
-        return [*train, *parts[False]], [*validation, *parts[True]]
+            for view in fit:
+                window = self._add(view, parts["validation" if aside else "train"], counts)
+                if window is not None:
+                    counts["added: written dialogues"] += 1
+                    foreign[True] |= set() if aside else _sentences([window])
 
-    def _with_enough_traits(self, dialogues: Iterable[Dialogue], counts: Counter[str]) -> Iterable[Dialogue]:
-        for dialogue in dialogues:
-            personas = {
-                speaker: persona
-                for speaker, persona in dialogue.personas.items()
-                if len(persona.traits) >= self.config.min_traits
-            }
-            short = len(dialogue.personas) - len(personas)
-            if short:
-                counts[f"dropped: fewer than {self.config.min_traits} traits"] += short
-            yield dialogue if not short else dataclasses.replace(dialogue, personas=personas)
+    def _with_enough_traits(self, dialogue: Dialogue, counts: Counter[str]) -> Dialogue:
+        personas = {
+            speaker: persona
+            for speaker, persona in dialogue.personas.items()
+            if len(persona.traits) >= self.config.min_traits
+        }
+        short = len(dialogue.personas) - len(personas)
+        if not short:
+            return dialogue
+        counts[f"dropped: fewer than {self.config.min_traits} traits"] += short
+        return dataclasses.replace(dialogue, personas=personas)
 
-    def _cut(self, views: Iterable[Perspective], counts: Counter[str]) -> list[Perspective]:
-        cut: list[Perspective] = []
-        for view in views:
-            window = self.window(view)
-            if window is None:
-                counts["dropped: no reply to the partner"] += 1
-            else:
-                cut.append(window)
-        return cut
+    def _add(self, view: Perspective, part: Shelf[Perspective], counts: Counter[str]) -> Perspective | None:
+        window = self.window(view)
+        if window is None:
+            counts["dropped: no reply to the partner"] += 1
+        else:
+            part.append(window)
+        return window
+
+    def _note(self, densest: Densest, number: int, dialogue: Dialogue, speaker: str, counts: Counter[str]) -> None:
+        window, marks = self._window(dialogue.seen_by(speaker))
+        if window is None:
+            counts["dropped: no reply to the partner"] += 1
+        else:
+            at = list(dialogue.personas).index(speaker)
+            densest.add(number * _MOST_SPEAKERS + at, window, sum(marks))
+
+    def _add_densest(
+        self, densest: Densest, kept: Shelf[Dialogue], part: Shelf[Perspective], counts: Counter[str]
+    ) -> None:
+        if len(densest) > densest.limit:
+            counts["dropped: beyond max_dialogues"] += len(densest) - densest.limit
+        for place in densest.chosen():
+            number, at = divmod(place, _MOST_SPEAKERS)
+            dialogue = kept[number]
+            window = self.window(dialogue.seen_by(list(dialogue.personas)[at]))
+            assert window is not None  # it was one when it was noted
+            part.append(window)
 
     def window(self, view: Perspective) -> Perspective | None:
         """Return the window of at most ``max_turns`` turns with most persona turns and the traits it speaks of first.
 
         It begins with a partner turn and ends with an own one; None when there is no such pair.
         """
+        return self._window(view)[0]
+
+    def _window(self, view: Perspective) -> tuple[Perspective | None, Sequence[bool]]:
+        """Return `window`, and which of its turns draw on the persona."""
         traits = view.persona.traits
         if len(traits) > self.config.max_traits:
             used = set(traits_by_use(view)[: self.config.max_traits])
@@ -153,54 +213,55 @@ class DataProcessor:
         first = next((index for index, turn in enumerate(turns) if turn.speaker == "partner"), len(turns))
         length = min(len(turns) - first, self.config.max_turns) // 2 * 2
         if length < 2:
-            return None
+            return None, ()
         marks = persona_turns(view)
         last = len(turns) - length
         start = max(range(first, last + 1, 2), key=lambda begin: (sum(marks[begin : begin + length]), -begin))
-        return dataclasses.replace(view, turns=turns[start : start + length])
+        end = start + length
+        return Perspective(view.id, view.persona, turns[start:end]), marks[start:end]
 
-    def _richest(self, views: list[Perspective], counts: Counter[str]) -> list[Perspective]:
-        """Keep ``max_dialogues``: of every persona the densest view first, then the second densest of each, and so on.
-
-        Density is persona turns per word, so that time goes into what teaches; going round the personas keeps a few
-        talkative speakers from filling the set.
-        """
-        limit = self.config.max_dialogues
-        if limit is None or len(views) <= limit:
-            return views
-        counts["dropped: beyond max_dialogues"] += len(views) - limit
-        draw = random.Random(self.seed)
-        by_persona: dict[frozenset[str], list[tuple[float, float, Perspective]]] = defaultdict(list)
-        for view in views:
-            by_persona[frozenset(view.persona.traits)].append((-_density(view), draw.random(), view))
-        ranked = [
-            (place, density, tie, view)
-            for entries in by_persona.values()
-            for place, (density, tie, view) in enumerate(sorted(entries, key=lambda entry: entry[:2]))
-        ]
-        return [view for *_, view in sorted(ranked, key=lambda entry: entry[:3])[:limit]]
-
-    def _nothing_left(self, loaded: LoadedData, counts: Counter[str]) -> str:
+    def _nothing_left(self, source: str, read: Counter[str | None], counts: Counter[str]) -> str:
         losses = ", ".join(
             f"{reason.removeprefix('dropped: ')} {count}"
             for reason, count in counts.most_common()
             if reason.startswith(("dropped", "skipped"))
         )
-        if all(dialogue.split in ("validation", "test") for dialogue in loaded.dialogues):
-            return (
-                f"{loaded.source}: all rows are validation or test rows, none is left for training; add training files"
-            )
+        if all(split in ("validation", "test") for split in read):
+            return f"{source}: all rows are validation or test rows, none is left for training; add training files"
         return (
-            f"{loaded.source}: none of {len(loaded.dialogues)} dialogues is left for training ({losses or 'held out'})"
+            f"{source}: none of {read.total()} dialogues is left for training ({losses or 'held out'})"
             "; give more dialogues, or lower data.min_traits, data.validation_share and data.test_share"
         )
 
 
-def _sentences(views: Iterable[Perspective]) -> set[str]:
-    return {sentence_key(trait) for view in views for trait in view.persona.traits}
+def _save(
+    directory: Path, parts: Mapping[str, Iterable[Perspective]], counts: dict[str, int], statistics: dict[str, Any]
+) -> None:
+    for name in _PARTS:
+        write_jsonl(directory / f"{name}.jsonl", (view.to_json() for view in parts[name]))
+    write_json(directory / "data.json", {"counts": counts, "statistics": statistics})
 
 
-def _density(view: Perspective) -> float:
-    """Return persona turns per word of the training sequence, the persona's own words included."""
-    length = sum(len(text.split()) for text in (*view.persona.traits, *(turn.text for turn in view.turns)))
-    return sum(persona_turns(view)) / length
+def _statistics(parts: Mapping[str, Iterable[Perspective]], loaded: LoadedData | Reading) -> dict[str, Any]:
+    statistics: dict[str, Any] = {name: describe(part) for name, part in parts.items()}
+    statistics["source"] = {
+        "name": loaded.source, "description": loaded.description, "licence": loaded.licence,
+    }  # fmt: skip
+    return statistics
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
+
+
+def _counted(dialogues: Iterable[Dialogue], read: Counter[str | None]) -> Iterator[Dialogue]:
+    """Count what goes by, by the split that the source says."""
+    for dialogue in dialogues:
+        read[dialogue.split] += 1
+        yield dialogue
+
+
+def _sentences(views: Iterable[Perspective], asked: set[str] | None = None) -> set[str]:
+    """Return the keys of all persona sentences, or of those among the asked ones."""
+    keys = (sentence_key(trait) for view in views for trait in view.persona.traits)
+    return set(keys) if asked is None else {key for key in keys if key in asked}

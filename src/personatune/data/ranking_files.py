@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from personatune.dialogue import Context, Persona, RankingTask, Turn
 from personatune.errors import UserError, did_you_mean
+from personatune.plain_json import parse_json
 
 DIALOGUE_NLI: Literal["dialogue-nli"] = "dialogue-nli"
 CONVAI2: Literal["convai2"] = "convai2"
 
 _KINDS = {"label": "gold", "neg": "neg", "similar": "similar", "rand": "rand"}
 _SILENCE = "__SILENCE__"
-_NUMBERED = re.compile(r"(\d+) (.*)")
+_NUMBERED = re.compile(r"([0-9]{1,9}) (.*)")
 _EXPECTED = (
     'dialogue-NLI records as JSON ({"persona": […], "prefix": […], "candidates": {…}}) '
     "or ConvAI2 text ('1 your persona: i have a dog.')"
@@ -88,7 +89,7 @@ def _bytes(path: Path) -> bytes:
 def _json_records(path: Path, text: str) -> list[tuple[str, Any]]:
     """Return (place, record) of a JSON list, an object that holds one list, a lone record, or one object a line."""
     try:
-        tree = json.loads(text)
+        tree = parse_json(text)
     except json.JSONDecodeError as error:
         return _json_lines(path, text, error)
     if isinstance(tree, dict) and "candidates" not in tree:
@@ -108,7 +109,7 @@ def _json_lines(path: Path, text: str, whole: json.JSONDecodeError) -> list[tupl
         if not line.strip():
             continue
         try:
-            records.append((f"{path}, line {number}", json.loads(line)))
+            records.append((f"{path}, line {number}", parse_json(line)))
         except json.JSONDecodeError as error:
             if not records:  # no file of one object a line: tell where the whole breaks
                 raise UserError(f"{path}, line {whole.lineno}: not valid JSON ({whole.msg})") from error

@@ -12,10 +12,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from personatune.errors import UserError
+from personatune.plain_json import parse_json
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
 
@@ -140,8 +142,8 @@ def _line_rows(path: Path, stream: Iterable[str], split: str | None) -> Iterator
             yield _undecodable(path, number, split)
             continue
         try:
-            yield Row(f"{path}, row {number}", json.loads(line), split)
-        except (json.JSONDecodeError, RecursionError) as error:
+            yield Row(f"{path}, row {number}", parse_json(line), split)
+        except json.JSONDecodeError as error:
             why = f"not valid JSON ({error}), expected one object a line"
             yield Row(f"{path}, row {number}", None, split, why)
 
@@ -149,25 +151,23 @@ def _line_rows(path: Path, stream: Iterable[str], split: str | None) -> Iterator
 def _json_rows(path: Path, stream: IO[str], split: str | None) -> Iterator[Row]:
     text = stream.read()
     if not is_clean_text(text):
-        line = next(n for n, part in enumerate(text.splitlines(), start=1) if not is_clean_text(part))
+        line = next(n for n, part in enumerate(text.split("\n"), start=1) if not is_clean_text(part))
         raise UserError(f"{path}, line {line}: bytes that are not UTF-8; convert it: iconv -f LATIN1 -t UTF-8 IN > OUT")
     try:
-        tree = json.loads(text)
+        tree = parse_json(text)
     except json.JSONDecodeError as error:
-        lines = text.splitlines()
+        lines = text.split("\n")  # and not at the other line ends that Unicode knows: they may stand in a text
         if len(lines) > 1 and _is_json_object(lines[0]):  # one object a line under the wrong suffix
             yield from _line_rows(path, lines, split)
             return
         cut = "; the file looks cut off, fetch it again" if error.pos >= len(text.rstrip()) - 1 else ""
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}){cut}") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: JSON nested too deeply, expected a list of dialogues") from error
     yield from _tree_rows(path, tree, split)
 
 
 def _is_json_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(parse_json(line), dict)
     except json.JSONDecodeError:
         return False
 
@@ -224,7 +224,7 @@ def _parquet_rows(path: Path, split: str | None) -> Iterator[Row]:
         raise UserError(f"{path}: not a readable Parquet file ({reason}); fetch it again") from error
 
 
-_NUMBERED = re.compile(r"(\d+) (.*)")
+_NUMBERED = re.compile(r"([0-9]{1,9}) (.*)")
 
 
 def _text_rows(path: Path, stream: Iterable[str], split: str | None) -> Iterator[Row]:
@@ -251,6 +251,7 @@ def _text_rows(path: Path, stream: Iterable[str], split: str | None) -> Iterator
         yield Row(f"{path}, row {begun}", {"parlai": episode}, split)
 
 
+@lru_cache(maxsize=1000)  # every row of a file has the same columns
 def field_name(name: str) -> str:
     """Return a column name in one spelling: "user 1 personas" and "User-1-Personas" are "user_1_personas"."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

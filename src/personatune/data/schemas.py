@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from personatune.dialogue import Dialogue, Persona, Turn
+from personatune.plain_json import parse_json
 
 Record = Mapping[str, Any]
 Speech = tuple[str, str]  # speaker, text
+
+MOST_TURNS, MOST_TRAITS = 5_000, 500
+"""Of a row: what is longer is no chat. A line of a megabyte may hold a hundred thousand of either."""
 
 _SILENCE = "__SILENCE__"
 _PERSONA_FIELDS = ("persona", "personas", "personality", "user_persona", "persona_info", "traits", "profile")
@@ -82,11 +87,11 @@ def speeches(value: Any) -> list[Speech]:
         raise UnusableRowError("dialogue of an unknown form")
     if all(isinstance(part, str) for part in value):
         return _prefixed(value)
-    spoken = [_speech(part) for part in value]
+    spoken = _speeches(value)
     if all(isinstance(part, Sequence) and not isinstance(part, str) for part in value) and not _are_names(spoken):
         # ConvAI2 JSON: [partner, self] pairs
         spoken = [(name, text) for pair in spoken for name, text in (("partner", pair[0]), ("self", pair[1]))]
-    return [(name, text) for name, text in spoken if text.strip() and text.strip() != _SILENCE]
+    return [(name, text) for name, text in spoken if (said := text.strip()) and said != _SILENCE]
 
 
 def _decoded(value: Any) -> Any:
@@ -97,13 +102,34 @@ def _decoded(value: Any) -> Any:
     if text[:1] not in "[{" or text[-1:] not in "]}" or not text:
         return value
     try:
-        decoded = json.loads(text)
+        decoded = parse_json(text)
     except json.JSONDecodeError:
         try:
-            decoded = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd escapes in a stranger's text, on everybody's terminal
+                decoded = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return value
     return decoded if isinstance(decoded, (list, dict)) else value
+
+
+def _speeches(parts: Sequence[Any]) -> list[Speech]:
+    """Do `_speech` for every part; which keys hold name and text is looked up once where they are alike."""
+    spoken: list[Speech] = []
+    shape: tuple[Any, ...] | None = None
+    name_key = text_key = ""
+    for part in parts:
+        if type(part) is dict:
+            if (keys := tuple(part)) != shape:
+                shape = keys
+                name_key = next((key for key in _SPEAKER_KEYS if key in part), "")
+                text_key = next((key for key in _TEXT_KEYS if key in part), "")
+            name, text = part.get(name_key), part.get(text_key)
+            if type(name) is str and type(text) is str:
+                spoken.append((name, text))
+                continue
+        spoken.append(_speech(part))
+    return spoken
 
 
 def _speech(part: Any) -> Speech:
@@ -157,6 +183,8 @@ def _dialogue(name: str, spoken: Sequence[Speech], personas: Mapping[str, Sequen
         raise UnusableRowError("no dialogue")
     if len({speaker for speaker, _ in spoken}) > 2:
         raise UnusableRowError("more than two speakers")
+    if len(spoken) > MOST_TURNS or any(len(traits) > MOST_TRAITS for traits in personas.values()):
+        raise UnusableRowError("longer than any chat")
     kept = {speaker: Persona(tuple(traits)) for speaker, traits in personas.items() if traits}
     if not kept:
         raise UnusableRowError("no persona")
@@ -274,10 +302,14 @@ def _read_loose(record: Record, name: str) -> Dialogue:
     """The own format and everything named like it; see docs/data.md for whose persona a lone one is."""
     dialogue_field, persona_field = _first(record, _DIALOGUE_FIELDS), _first(record, _PERSONA_FIELDS)
     spoken = speeches(record[dialogue_field]) if dialogue_field else []
-    system = [text for speaker, text in spoken if speaker.lower() == "system"]
-    spoken = [(speaker, text) for speaker, text in spoken if speaker.lower() != "system"]
+    speakers = {speaker for speaker, _ in spoken}
+    system: list[str] = []
+    if any(speaker.lower() == "system" for speaker in speakers):
+        system = [text for speaker, text in spoken if speaker.lower() == "system"]
+        spoken = [(speaker, text) for speaker, text in spoken if speaker.lower() != "system"]
+        speakers = {speaker for speaker, _ in spoken}
     reply_field = _first(record, _REPLY_FIELDS)
-    if all(not speaker for speaker, _ in spoken):
+    if not any(speakers):
         texts = [text for _, text in spoken]
         if reply_field:
             names = ("partner", "self") if len(texts) % 2 else ("self", "partner")

@@ -48,6 +48,18 @@ class LoadedData:
     formats: tuple[str, ...] = field(default=())
 
 
+@dataclass(slots=True)
+class Reading:
+    """A source that is being read: what `LoadedData` says is right once the last dialogue was taken."""
+
+    dialogues: Iterator[Dialogue]
+    skipped: Counter[str]
+    source: str
+    description: str = ""
+    licence: str | None = None
+    formats: tuple[str, ...] = ()
+
+
 class DatasetLoader:
     """Reads persona dialogues from ``source``.
 
@@ -71,6 +83,18 @@ class DatasetLoader:
         Raises:
             UserError: nothing usable is there; one line names file, row and the way out.
         """
+        reading = self.stream()
+        dialogues = list(reading.dialogues)
+        return LoadedData(
+            dialogues, reading.skipped, reading.source, reading.description, reading.licence, reading.formats
+        )
+
+    def stream(self) -> Reading:
+        """Read the source dialogue by dialogue.
+
+        Raises:
+            UserError: nothing usable is there; by this call, or by what is iterated.
+        """
         skipped: Counter[str] = Counter()
         rows = self._rows(skipped)
         first = next(rows, None)
@@ -79,7 +103,9 @@ class DatasetLoader:
         rows = _chain(first, rows)
         if first.value is not None and isinstance(first.value, Mapping) and fits_chitchat(first.value):
             return self._load_chitchat(rows, skipped)
-        return self._load_rows(rows, skipped)
+        reading = Reading(iter(()), skipped, self.source)
+        reading.dialogues = self._read_rows(rows, reading)
+        return reading
 
     def _rows(self, skipped: Counter[str]) -> Iterator[Row]:
         path = Path(self.source).expanduser()
@@ -98,25 +124,25 @@ class DatasetLoader:
             return hub_rows(self.source, self.revision)
         raise UserError(f"{self.source}: no such file or folder{did_you_mean(path.name, _names_beside(path))}")
 
-    def _load_chitchat(self, rows: Iterator[Row], skipped: Counter[str]) -> LoadedData:
+    def _load_chitchat(self, rows: Iterator[Row], skipped: Counter[str]) -> Reading:
         records = [row.value for row in rows if isinstance(row.value, Mapping)]
         kept = [record for record in records if self._draws(str(record.get("id")))] if self.fraction < 1 else records
         dialogues = read_chitchat(kept, skipped)
         if not dialogues:
             raise UserError(f"{self.source}: none of {len(kept)} conversations has a speaker who tells about oneself")
         description = f"chitchat: {len(kept)} human conversations, personas mined from the speakers' own statements"
-        return LoadedData(dialogues, skipped, self.source, description, "MIT", ("chitchat",))
+        return Reading(iter(dialogues), skipped, self.source, description, "MIT", ("chitchat",))
 
     def _draws(self, key: str) -> bool:
         return random.Random(f"{self.seed}/{key}").random() < self.fraction
 
-    def _load_rows(self, rows: Iterator[Row], skipped: Counter[str]) -> LoadedData:
-        dialogues: list[Dialogue] = []
+    def _read_rows(self, rows: Iterator[Row], reading: Reading) -> Iterator[Dialogue]:
+        skipped = reading.skipped
         schemas: dict[str, Schema] = {}
         first_fault: dict[str, str] = {}
         names: set[str] = set()
         draw = random.Random(self.seed)
-        total = broken = drawn = 0
+        total = broken = drawn = usable = 0
         for row in last_rows(rows):
             total += 1
             if row.broken is not None:
@@ -134,17 +160,17 @@ class DatasetLoader:
                 first_fault.setdefault("unusable", f"{row.place}: {_explained(str(error), row)}")
                 continue
             schemas[schema.name] = schema
-            dialogues.append(_with_unique_id(dialogue, names))
+            usable += 1
+            yield _with_unique_id(dialogue, names)
         if broken and broken >= BROKEN_SHARE_TOLERATED * total:
             raise UserError(f"{first_fault['broken']} ({broken} of {total} rows are broken)")
-        if not dialogues:
+        if not usable:
             if not drawn:
                 raise UserError(f"{self.source}: fraction {self.fraction} of {total} rows draws none; raise --fraction")
             raise UserError(f"{first_fault['unusable']} (no row of {drawn} is usable)")
-        formats = tuple(schemas)
-        licence = schemas[formats[0]].licence if len(formats) == 1 else None
-        description = f"{' and '.join(formats)}: {len(dialogues)} dialogues of {drawn} rows"
-        return LoadedData(dialogues, skipped, self.source, description, licence, formats)
+        reading.formats = tuple(schemas)
+        reading.licence = schemas[reading.formats[0]].licence if len(schemas) == 1 else None
+        reading.description = f"{' and '.join(schemas)}: {usable} dialogues of {drawn} rows"
 
 
 def hub_rows(source: str, revision: str | None = None) -> Iterator[Row]:
@@ -218,10 +244,13 @@ def _read(row: Row, number: int) -> tuple[Schema, Dialogue]:
     )
     try:
         dialogue = schema.read(record, name or f"row-{number}")
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
+    except UnusableRowError:
+        raise
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise UnusableRowError("columns of an unknown form") from error
     said = record.get("split")
-    return schema, dataclasses.replace(dialogue, split=(split_named(str(said)) if said else None) or row.split)
+    split = (split_named(str(said)) if said else None) or row.split
+    return schema, dialogue if split is None else dataclasses.replace(dialogue, split=split)
 
 
 def _explained(reason: str, row: Row) -> str:

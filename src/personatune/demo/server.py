@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import secrets
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from personatune.demo.page import Page
 
 LOOPBACK = "127.0.0.1"
+VISITOR = "visitor"
+"""The name that visitors sign in with where there is a password."""
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -41,6 +44,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def choose_password(host: str, share: bool, wanted: str | None) -> str | None:
+    """Return what visitors are asked for: what was wanted, or a new one where others reach the page; None on loopback.
+
+    Raises:
+        UserError: an empty one was wanted.
+    """
+    if wanted is not None and not wanted.strip():
+        raise UserError("the password is empty; leave it out, or give one")
+    return wanted or (None if is_loopback(host) and not share else secrets.token_urlsafe(9))
+
+
 def warm_up(shelf: Shelf, reader: Reader) -> None:
     """Have each model say a token and the critic read a line: what is prepared at first use is ready for visitors."""
     persona = Persona(("I have two dogs.",))
@@ -53,11 +67,12 @@ def warm_up(shelf: Shelf, reader: Reader) -> None:
     reader.read([Exchange(context, "I have two dogs at home.")])
 
 
-def serve(page: Page, host: str, port: int, *, share: bool = False) -> Any:
+def serve(page: Page, host: str, port: int, *, share: bool = False, password: str | None = None) -> Any:
     """Serve the page in the background; return gradio's blocks, to be waited for or closed.
 
     Args:
         share: ask gradio for a public address.
+        password: asked of every visitor, who signs in as ``visitor``; None asks for none.
 
     Raises:
         UserError: one can't listen there.
@@ -68,7 +83,7 @@ def serve(page: Page, host: str, port: int, *, share: bool = False) -> Any:
     try:
         blocks.launch(
             server_name=host, server_port=port, share=share, prevent_thread_lock=True, inbrowser=False,
-            **launch_options(),
+            auth=(VISITOR, password) if password else None, **launch_options(),
         )  # fmt: skip
     except OSError as error:
         raise UserError(_why_not(host, port, error)) from error

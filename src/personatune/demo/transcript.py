@@ -8,6 +8,7 @@ from typing import Any
 from personatune.demo.chat import Chat
 from personatune.demo.gauge import gauge, in_words
 from personatune.errors import UserError
+from personatune.plain_text import plain_text
 from personatune.storage import write_json, write_jsonl, write_text
 
 
@@ -63,15 +64,20 @@ def as_json(chat: Chat) -> dict[str, Any]:
 
 def as_text(record: dict[str, Any]) -> str:
     """Return what `as_json` gives as a page to read."""
-    lines = ["persona", *(f"  - {trait}" for trait in record["persona"]), ""]
+    lines = ["persona", *(f"  - {_indented(trait)}" for trait in record["persona"]), ""]
     if record["greeting"]:
-        lines += [f"bot> {record['greeting']}"]
+        lines += [f"bot> {_indented(record['greeting'])}"]
     for turn in record["turns"]:
-        lines += [f"you> {turn['said']}", f"bot> {turn['reply']}"]
+        lines += [f"you> {_indented(turn['said'])}", f"bot> {_indented(turn['reply'])}"]
         lines += [f"     {mark['verdict']} ({mark['by']}): {mark['sentence']}" for mark in turn["marks"]]
         lines += [f"     contradicts its own reply {number}" for number in turn["contradicts_replies"]]
     models = ", ".join(dict.fromkeys(turn["model"] for turn in record["turns"]))
     return "\n".join([*lines, "", record["figures"]["in_words"], f"model: {models}; judge: {record['judge']}", ""])
+
+
+def _indented(text: str) -> str:
+    """Return a text whose further lines can't be taken for lines of the page ("bot> …")."""
+    return "\n     ".join(plain_text(text).split("\n"))
 
 
 def as_dialogue(chat: Chat) -> dict[str, Any]:

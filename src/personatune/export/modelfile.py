@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from personatune.dialogue import Persona, Turn
 from personatune.errors import UserError
+from personatune.model.contents import broken
 from personatune.model.prompts import ChatPrompt, PromptFormat, persona_instruction
 from personatune.plain_text import plain_text
 
@@ -109,17 +110,8 @@ def harmless(text: str, control: Sequence[str]) -> str:
     Three or more double quotes in a row become typographic ones; a control token's text and ``{{`` and ``}}`` get a
     blank inside. What a person wrote without any of these stays as it is.
     """
-    text = plain_text(text).strip()
-    text = re.sub('"{3,}', lambda found: "”" * len(found[0]), text)
-    changed = True
-    while changed:  # breaking one may join the halves of another
-        before = text
-        for token in control:
-            if len(token) > 1:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        text = text.replace("{{", "{ {").replace("}}", "} }")
-        changed = text != before
-    return text
+    text = re.sub('"{3,}', lambda found: "”" * len(found[0]), plain_text(text).strip())
+    return broken(text, (*(token for token in control if len(token) > 1), "{{", "}}"))
 
 
 def _quoted(text: str) -> str:

@@ -14,6 +14,7 @@ from personatune.embedded import sha256_of
 from personatune.errors import DamagedFileError, UserError
 from personatune.hub import why_no_hub
 from personatune.judging.entailment import LABELS, EntailmentJudge
+from personatune.plain_text import whole_characters
 from personatune.storage import read_json
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ class CrossEncoderJudge:
         no_hub = "" if Path(source).is_dir() else why_no_hub()
         local = Path(source).is_dir() or bool(no_hub)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+            self._tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
             self._model = AutoModelForSequenceClassification.from_pretrained(
-                source, local_files_only=local, use_safetensors=True
+                source, local_files_only=local, trust_remote_code=False, use_safetensors=True
             ).eval()
         except (OSError, ValueError) as error:
             reason = no_hub or str(error).splitlines()[0]
@@ -122,8 +123,8 @@ class CrossEncoderJudge:
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
             inputs = self._tokenizer(
-                [pair[0] for pair in batch], [pair[1] for pair in batch], padding=True, truncation=True,
-                max_length=128, return_tensors="pt",
+                *(list(map(whole_characters, sentences)) for sentences in zip(*batch, strict=True)),
+                split_special_tokens=True, padding=True, truncation=True, max_length=128, return_tensors="pt",
             )  # fmt: skip
             with torch.inference_mode():
                 rows = torch.softmax(self._model(**inputs).logits.float(), dim=-1)[:, self._columns].numpy()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from personatune.errors import UserError
 from personatune.judging.eight_bits import InputSpreads, in_eight_bits
 from personatune.judging.encoder import embedded_folder
+from personatune.plain_text import whole_characters
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -168,7 +169,10 @@ class CriticNetwork(nn.Module):
         new = sorted(dict.fromkeys(text for text in texts if (role, text) not in self._read), key=len)
         for start in range(0, len(new), _READ_AT_ONCE):
             batch = new[start : start + _READ_AT_ONCE]
-            rows = [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(batch)]
+            rows = [
+                torch.tensor(encoding.ids)
+                for encoding in self.tokenizer.encode_batch(list(map(whole_characters, batch)))
+            ]
             lengths = torch.tensor([len(row) for row in rows])
             ids_B_T = _padded(rows)
             mask = torch.arange(ids_B_T.shape[1])[None] < lengths[:, None]
@@ -274,6 +278,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # "[SEP]" in a sentence is text, not the end of it
     tokenizer.enable_truncation(MAX_TOKENS)
     return tokenizer
 

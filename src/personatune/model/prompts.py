@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from personatune.dialogue import Context, Persona, Perspective, Turn
 from personatune.errors import UserError
+from personatune.model.contents import content_text, structure_marks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,6 +56,7 @@ class PromptFormat(ABC):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self._marks: tuple[str, ...] = ()  # broken in contents
         self.stop_ids = self._find_stop_ids()
 
     @abstractmethod
@@ -134,10 +136,14 @@ class PromptFormat(ABC):
         return ids, owners
 
     def _encode(self, text: str, *, structure: bool) -> list[int]:
+        text = text if structure else content_text(text, self._marks)
         if not text:
             return []
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not structure)
         return list(encoded["input_ids"])
+
+
+_A_CHAT = (("system", "s"), ("user", "u"), ("assistant", "a"))
 
 
 class ChatPrompt(PromptFormat):
@@ -145,6 +151,8 @@ class ChatPrompt(PromptFormat):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         super().__init__(tokenizer, max_length)
+        between = self._structure([*_A_CHAT, ("user", "u")], reply_follows=False)[1:]
+        self._marks = structure_marks(between, tokenizer)
         before, after = self._around_a_reply()
         # Some templates (Mistral, Llama 2) write blanks around a reply. They are the reply's, as they are when a model
         # generates it: a prompt ends without them.
@@ -186,7 +194,7 @@ class ChatPrompt(PromptFormat):
 
     def _around_a_reply(self) -> tuple[str, str]:
         """Return what the template writes between the partner's line and a reply, and after the reply."""
-        structure = self._structure([("system", "s"), ("user", "u"), ("assistant", "a")], reply_follows=False)
+        structure = self._structure(_A_CHAT, reply_follows=False)
         return structure[2], structure[3]
 
     def _structure(self, roles: Sequence[tuple[str, str]], *, reply_follows: bool) -> list[str]:
@@ -253,7 +261,7 @@ def prompt_format(
 
 def persona_instruction(persona: Persona) -> str:
     """Return the system message that gives a persona."""
-    name = f" named {persona.name}" if persona.name else ""
+    name = f" named {' '.join(persona.name.split())}" if persona.name and persona.name.strip() else ""
     traits = "\n".join(f"- {' '.join(trait.split())}" for trait in persona.traits)
     return f"You are chatting as a person{name}. Answer briefly and stay true to who you are:\n{traits}"
 

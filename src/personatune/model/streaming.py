@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class ReplyStream:
     """Iterate over it once: pieces of text, in order. Closing the iterator stops the decoding.
 
+    There is a piece for every token, an empty one where a character is not whole yet: between any two tokens the
+    listener can stop.
+
     Args:
         generator: where sampling takes its random numbers from.
 
@@ -60,8 +63,8 @@ class ReplyStream:
             self.tokens = len(ids)
             self.finished = ids[-1] in stop_ids
             text = self._prompts.decode_reply(ids)
-            if not text.endswith(("\ufffd", "\\")):  # half of a character or of an escape: wait for the rest
-                yield text.removeprefix(shown)
-                shown = text
+            whole = not text.endswith(("\ufffd", "\\"))  # else half of a character or of an escape: wait for the rest
+            yield text.removeprefix(shown) if whole else ""
+            shown = text if whole else shown
         if text != shown:  # the rest never came
             yield text.removeprefix(shown)

@@ -20,7 +20,9 @@ from personatune.pipeline.run import Run
 from personatune.progress import Progress
 from personatune.storage import read_json, write_json
 from personatune.training.distributed import Processes
-from personatune.training.sft import HeldOutPoint, SFTResult, SFTTrainer
+from personatune.training.divergence import DivergedError
+from personatune.training.sft import SFTTrainer
+from personatune.training.sft_result import HeldOutPoint, SFTResult
 from personatune.training.tracking import Tracker
 
 
@@ -49,7 +51,7 @@ def compare_fine_tuning(
     target = _target(curve, config.compare.target_evaluation)
     data = PreparedData.load(run.folder("prepare"))
     choice = _try_rates(run, folder, data, meter, progress)
-    rate = config.compare.full_learning_rate or min(choice, key=lambda row: row["loss"])["learning_rate"]
+    rate = config.compare.full_learning_rate or _best_rate(choice)
     settings = config.sft.model_copy(
         update={
             "learning_rate": rate,
@@ -102,9 +104,10 @@ def compare_fine_tuning(
 
 def _try_rates(
     run: Run, folder: Path, data: PreparedData, meter: StageMeter, progress: Progress
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Train a fresh base model for a few steps at each learning rate; nothing where one was set.
 
+    One that diverged has no loss.
     A rate that was tried before an interrupt is not tried again. Each has warm-up and decay of its own within its
     steps, as the whole training has.
     """
@@ -112,7 +115,7 @@ def _try_rates(
     if config.compare.full_learning_rate is not None:
         return []
     place = folder / "choice.json"
-    tried: list[dict[str, float]] = read_json(place) if place.is_file() else []
+    tried: list[dict[str, Any]] = read_json(place) if place.is_file() else []
     for done in tried:  # a kill came before this was deleted
         shutil.rmtree(folder / f"choice-{done['learning_rate']:g}", ignore_errors=True)
     for rate in config.compare.full_learning_rates[len(tried) :]:
@@ -131,19 +134,32 @@ def _try_rates(
             progress=progress,
             meter=meter,
         )
-        last = trainer.train().curve[-1]
+        try:
+            last = trainer.train().curve[-1]
+            found: dict[str, Any] = {"learning_rate": rate, "loss": last.loss, "steps": last.step}
+        except DivergedError as error:
+            progress.say(str(error))
+            found = {"learning_rate": rate, "loss": None, "steps": settings.max_steps}
         del trainer
         gc.collect()  # the peak of the next one must be its own
-        tried.append({"learning_rate": rate, "loss": last.loss, "steps": last.step})
+        tried.append(found)
         write_json(place, tried)
         shutil.rmtree(folder / f"choice-{rate:g}", ignore_errors=True)
     return tried
 
 
-def _note(rate: float, choice: list[dict[str, float]]) -> str:
+def _best_rate(choice: list[dict[str, Any]]) -> float:
+    trained = [row for row in choice if row["loss"] is not None]
+    if not trained:
+        raise UserError("every one of compare.full_learning_rates diverged; give smaller ones")
+    return float(min(trained, key=lambda row: row["loss"])["learning_rate"])
+
+
+def _note(rate: float, choice: list[dict[str, Any]]) -> str:
     if not choice:
         return f"Full fine-tuning at a learning rate of {rate:g}, which was set."
-    tried = ", ".join(f"{row['learning_rate']:g} (held-out loss {row['loss']:.3f})" for row in choice)
+    ends = ["diverged" if row["loss"] is None else f"held-out loss {row['loss']:.3f}" for row in choice]
+    tried = ", ".join(f"{row['learning_rate']:g} ({end})" for row, end in zip(choice, ends, strict=True))
     return (
         f"Full fine-tuning at a learning rate of {rate:g}, the best after {choice[0]['steps']:g} steps of {tried}; "
         "that search is not counted in its time."

@@ -20,7 +20,7 @@ from personatune.model.architecture import find_config, read_architecture
 from personatune.model.prompts import PromptFormat
 from personatune.pipeline.models import load_prompts
 from personatune.pipeline.run import MAY_CHANGE, Run
-from personatune.training.sft import encode_dialogues
+from personatune.training.sft_dialogues import encode_dialogues
 
 CPU_SLACK = 0.20
 """Holes that glibc's heap has between tensors that live for a step, as a share of them, with freed memory kept

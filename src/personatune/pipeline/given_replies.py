@@ -12,6 +12,7 @@ from typing import Any
 
 from personatune.dialogue import Context
 from personatune.errors import UserError
+from personatune.plain_json import parse_json
 
 _Key = tuple[str, ...]
 
@@ -122,7 +123,7 @@ class GivenReplies:
 def _row(file: Path, number: int, line: str) -> _Given:
     place = f"{file}, row {number}"
     try:
-        value = json.loads(line)
+        value = parse_json(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: not valid JSON ({error.msg}), expected one object a line") from error
     if not isinstance(value, dict) or not isinstance(value.get("reply"), str):

@@ -17,6 +17,7 @@ from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Perspective
 from personatune.model.prompts import PromptFormat
 from personatune.pipeline.models import load_prompts
+from personatune.plain_text import one_line, plain_text
 
 _HISTOGRAMS = ("traits", "turn_counts", "turn_lengths")
 
@@ -25,7 +26,7 @@ def inspect_source(source: str, *, fraction: float, examples: int, model: str, p
     """Print a source's statistics, what cleaning and splitting did, and examples token by token; draw the plots."""
     console = Console()
     loaded = DatasetLoader(source, fraction=fraction, seed=seed).load()
-    console.print(Text(f"{source}: {loaded.description}; licence: {loaded.licence or 'not known'}"))
+    console.print(Text(one_line(f"{source}: {loaded.description}; licence: {loaded.licence or 'not known'}")))
     settings = DataConfig(source=source, fraction=fraction)
     prepared = DataProcessor(settings, seed).process(loaded)
     console.print(_statistics(prepared))
@@ -54,7 +55,7 @@ def _counts(prepared: PreparedData) -> Table:
     table.add_column("reason")
     table.add_column("count", justify="right")
     for reason, count in prepared.counts.items():
-        table.add_row(Text(reason), str(count))
+        table.add_row(Text(one_line(reason)), str(count))
     return table
 
 
@@ -65,11 +66,12 @@ def _show(console: Console, perspective: Perspective, prompts: PromptFormat) -> 
     text = Text()
     for token, weight in zip(encoded.input_ids, encoded.loss_weights, strict=True):
         style = "bold green" if weight == 2.0 else "green" if weight == 1.0 else "dim"
-        piece = str(prompts.tokenizer.decode([token])).replace("\n", "⏎\n")
+        piece = plain_text(str(prompts.tokenizer.decode([token]))).replace("\n", "⏎\n")
         text.append(piece, style=style)
         text.append("|", style="dim")
     learnt = sum(1 for weight in encoded.loss_weights if weight)
-    console.print(Text(f"{perspective.id}: {len(encoded.input_ids)} tokens, loss on {learnt} of them", style="bold"))
+    told = one_line(f"{perspective.id}: {len(encoded.input_ids)} tokens, loss on {learnt} of them")
+    console.print(Text(told, style="bold"))
     console.print(Text("(green: loss falls here; bold: the turn draws on the persona; dim: context)", style="dim"))
     console.print(text)
 

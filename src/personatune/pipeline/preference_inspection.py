@@ -11,6 +11,7 @@ from rich.text import Text
 from personatune.data.preference_files import describe_pairs, read_preference_file
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError, did_you_mean
+from personatune.plain_text import one_line
 from personatune.storage import read_json, write_json
 
 _PARTS = ("train", "test")
@@ -45,7 +46,7 @@ def inspect_preferences(
         )
     )
     for line in _unfilled(files):
-        console.print(Text(line))
+        console.print(Text(one_line(line)))
     first = next(iter(pairs.values()))
     for shown in [kind] if kind else kinds:
         for pair in [pair for pair in first if pair.kind == shown][:examples]:
@@ -79,7 +80,7 @@ def _unfilled(files: dict[str, Path]) -> list[str]:
 
 
 def _table(title: str, figures: dict[str, dict[str, float]]) -> Table:
-    table = Table(title=title)
+    table = Table(title=Text(one_line(title)))
     table.add_column("kind")
     counts, shares = ("pairs", "share", "mirrors", "personas", "repeated"), ("longer", "shorter", "matched")
     for head in (*counts, "words +", "words −", "difference", *shares):
@@ -88,7 +89,7 @@ def _table(title: str, figures: dict[str, dict[str, float]]) -> Table:
         if kind == "all":
             table.add_section()
         table.add_row(
-            Text(kind),
+            Text(one_line(kind)),
             *(f"{row[name]:,}" if name != "share" else f"{100 * row[name]:.0f} %" for name in counts),
             *(f"{row[name]:.1f}" for name in ("words_chosen", "words_rejected")),
             f"{row['difference']:+.2f}",
@@ -98,9 +99,9 @@ def _table(title: str, figures: dict[str, dict[str, float]]) -> Table:
 
 
 def _show(console: Console, pair: PreferencePair) -> None:
-    console.print(Text(f"\n{pair.kind} · {pair.origin}", style="bold"))
-    console.print(Text(f"  persona: {' | '.join(pair.context.persona.traits)}", style="dim"))
+    console.print(Text("\n" + one_line(f"{pair.kind} · {pair.origin}"), style="bold"))
+    console.print(Text("  " + one_line(f"persona: {' | '.join(pair.context.persona.traits)}"), style="dim"))
     for turn in pair.context.history:
-        console.print(Text(f"  {turn.speaker}: {turn.text}"))
-    console.print(Text(f"  + {pair.chosen}", style="green"))
-    console.print(Text(f"  − {pair.rejected}", style="red"))
+        console.print(Text("  " + one_line(f"{turn.speaker}: {turn.text}")))
+    console.print(Text("  " + one_line(f"+ {pair.chosen}"), style="green"))
+    console.print(Text("  " + one_line(f"− {pair.rejected}"), style="red"))

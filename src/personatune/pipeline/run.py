@@ -33,6 +33,7 @@ MAY_CHANGE = ("tracking.", "sft.micro_batch_size", "branch.trunk_memory_gb")
 """Settings of a begun run that may change: where figures go, and how much memory the same sums take."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_INSIDE = re.compile(rf"{_NAME.pattern}(/{_NAME.pattern})*")  # of a stage or a variant: its folder inside the run's
 
 
 @dataclass
@@ -122,15 +123,30 @@ class Run:
         rows = [row for row in before if row["stage"] not in gone]
         write_jsonl(self.directory / "manifest.jsonl", rows)
         if "sft" in gone:  # nothing of `compare-methods` holds any more
-            shutil.rmtree(self.directory / "methods", ignore_errors=True)
+            self._delete("methods")
         costs = MetricsTracker(self.directory / "costs.jsonl")
         for name in gone:
             costs.forget(name)
-            shutil.rmtree(self.directory / name, ignore_errors=True)
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        """Delete a folder of the run; of a link only the link, and nothing that a link in its way leads to."""
+        place = self.directory / name
+        if not place.parent.resolve().is_relative_to(self.directory.resolve()):
+            return
+        if place.is_symlink():
+            place.unlink()
+        else:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _manifest(self) -> list[dict[str, Any]]:
+        """Return what is done, each under the name of its folder, which `forget` deletes: a run may be a stranger's."""
         place = self.directory / "manifest.jsonl"
-        return read_jsonl(place) if place.is_file() else []
+        rows = read_jsonl(place) if place.is_file() else []
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row.get("stage"), str) or not _INSIDE.fullmatch(row["stage"]):
+                raise UserError(f"{place}, row {number}: stage {row.get('stage')!r} is no name of a stage or a model")
+        return rows
 
 
 def run_directory(runs: Path, name: str) -> Path:

@@ -82,17 +82,15 @@ def prepare(stage: Stage) -> dict[str, Any]:
     config = stage.run.config
     with stage.progress.task("Preparing data and model", 3) as task:
         loader = DatasetLoader(config.data.source, fraction=config.data.fraction, seed=config.seed)
-        loaded = loader.load()
+        reading = loader.stream()
         task.advance()
-        data = DataProcessor(config.data, config.seed).process(
-            loaded, own_dialogues() if config.data.written != 0 else ()
-        )
+        written = own_dialogues() if config.data.written != 0 else ()
+        sizes = DataProcessor(config.data, config.seed).process_into(stage.folder, reading, written)
         task.advance()
         load_prompts(config)
         load_base(config)
         task.advance()
-    data.save(stage.folder)
-    return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    return sizes
 
 
 def baseline(stage: Stage) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def model_card(
     }
     method = f"supervised fine-tuning with LoRA{_METHODS.get(model, f', then {plain(model)}')}"
     made = [
-        f"- Base: {base} ({base_licence})",
+        f"- Base: {plain(base)} ({plain(base_licence)})",
         f"- Data: {plain(source.get('description', 'unknown'))}",
         f"- Licence of the data: {plain(source.get('licence') or 'not known')}",
         *([f"- {written} hand-written dialogues of personatune (Apache-2.0) beside them"] if written else []),
         f"- Method: {method}; run {plain(report['run'])}, seed {report['settings']['seed']}",
-        *([f"- Weights: {note}"] if note else []),
+        *([f"- Weights: {plain(note)}"] if note else []),
     ]
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",

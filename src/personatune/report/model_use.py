@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -9,6 +11,7 @@ import yaml
 
 from personatune.dialogue import Persona
 from personatune.model.prompts import persona_instruction
+from personatune.plain_text import markdown_text, one_line
 
 Form = Literal["adapter", "merged", "gguf", "ollama"]
 
@@ -25,7 +28,7 @@ from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer
 
 model = AutoPeftModelForCausalLM.from_pretrained(".")  # this folder, or its name on the hub
-tokenizer = AutoTokenizer.from_pretrained("{base}")
+tokenizer = AutoTokenizer.from_pretrained({base})
 {ask}
 ```"""
 _MERGED = """```python
@@ -67,13 +70,13 @@ def card_for_form(
         files: the weights' names in the folder.
         names: of the personas that have a Modelfile.
     """
-    _, head_text, body = card.split("---", 2)
+    _, head_text, body = re.split(r"^---$", card, maxsplit=2, flags=re.MULTILINE)
     head: dict[str, Any] = yaml.safe_load(head_text)
     head |= {"library_name": _LIBRARIES[form], "base_model_relation": _RELATIONS[form]}
-    lines = [line for line in body.splitlines() if not line.startswith("- Weights: ")]
+    lines = [line for line in body.split("\n") if not line.startswith("- Weights: ")]
     method = next((place for place, line in enumerate(lines) if line.startswith("- Method: ")), None)
     if method is not None:
-        lines.insert(method + 1, f"- Weights: {note}")
+        lines.insert(method + 1, f"- Weights: {markdown_text(note)}")
     made = next((place for place, line in enumerate(lines) if line.startswith("## How it was made")), len(lines))
     use = ["## How to use it", "", *_use(form, base, files, names).splitlines(), ""]
     body = "\n".join([*lines[:made], *use, *lines[made:]])
@@ -82,7 +85,7 @@ def card_for_form(
 
 def _use(form: Form, base: str, files: Sequence[str], names: Sequence[str]) -> str:
     if form == "adapter":
-        return _ADAPTER.format(base=base, ask=_ASK)
+        return _ADAPTER.format(base=json.dumps(one_line(base)), ask=_ASK)
     if form == "merged":
         return _MERGED.format(ask=_ASK)
     if form == "gguf":

@@ -32,7 +32,7 @@ def transcript_page(
         judged: the entailment judge's verdicts, a dialogue each; None where there is no judge.
     """
     verdicts = judged if judged is not None else [None] * len(dialogues)
-    parts = [f"# {plain(title)}", *told, _how_to_read(dialogues, judged)]
+    parts = [f"# {plain(title)}", *map(plain, told), _how_to_read(dialogues, judged)]
     for number, (name, dialogue, verdict) in enumerate(zip(names, dialogues, verdicts, strict=True), start=1):
         parts += [f"## {number}. {plain(name)}", _persona(dialogue), _lines(dialogue, verdict)]
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""The web application: ``/v1/chat/completions``, ``/v1/models`` and ``/health``."""
+"""The web application: ``/v1/chat/completions``, ``/v1/models``, ``/metrics`` and ``/health``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -18,12 +19,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from personatune import __version__
+from personatune.dialogue import Context
 from personatune.errors import UserError
 from personatune.serving.answers import END_OF_STREAM, Answer, error_event
 from personatune.serving.cast import Cast
+from personatune.serving.counts import CONTENT_TYPE, CountedAnswers
 from personatune.serving.desk import Desk, Ended, Event, Failed, Job, Piece
 from personatune.serving.errors import ApiError
 from personatune.serving.limits import Limits
+from personatune.serving.pace import Pace
 from personatune.serving.requests import Order, read_order
 
 _log = logging.getLogger(__name__)
@@ -58,10 +62,11 @@ def create_app(
     )
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
+    app.add_middleware(CountedAnswers, counts=desk.counts)
     app.add_exception_handler(ApiError, _told)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(Exception, _told)
-    guarded = [Depends(_guard(api_key))]
+    guarded = [Depends(_paced(Pace(limits.per_minute))), Depends(_guard(api_key))]
     born = int(time.time())
 
     def card(name: str) -> dict[str, Any]:
@@ -70,6 +75,10 @@ def create_app(
     @app.get("/health")
     async def health() -> dict[str, Any]:
         return {"status": "ok", "busy": desk.busy, "waiting": desk.waiting}
+
+    @app.get("/metrics", dependencies=guarded)
+    async def metrics() -> Response:
+        return Response(desk.counts.text(waiting=desk.waiting, busy=desk.busy), media_type=CONTENT_TYPE)
 
     @app.get("/v1/models", dependencies=guarded)
     async def models() -> dict[str, Any]:
@@ -82,8 +91,8 @@ def create_app(
 
     @app.post("/v1/chat/completions", dependencies=guarded)
     async def complete(request: Request) -> Response:
-        order = read_order(await _body(request, limits), limits)
-        context = cast.context(order)
+        # In another thread: a megabyte takes a tenth of a second, in which nobody's stream should stand still.
+        order, context = await asyncio.to_thread(_read, await _body(request, limits), limits, cast)
         events = _events(desk, desk.submit(context, order), request, limits.seconds)
         if order.stream:
             return await _streamed(order, events)
@@ -97,6 +106,11 @@ def create_app(
         return Response(status_code=499)  # the client is gone: nobody reads it
 
     return app
+
+
+def _read(body: bytes, limits: Limits, cast: Cast) -> tuple[Order, Context]:
+    order = read_order(body, limits)
+    return order, cast.context(order)
 
 
 async def _streamed(order: Order, events: AsyncGenerator[Event, None]) -> Response:
@@ -182,9 +196,9 @@ async def _body(request: Request, limits: Limits) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > _DRAINED * limits.body_bytes:
         raise too_large
-    body, size = bytearray(), 0
+    body, size, seconds = bytearray(), 0, min(limits.body_seconds, limits.seconds)
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > _DRAINED * limits.body_bytes:
@@ -192,7 +206,7 @@ async def _body(request: Request, limits: Limits) -> bytes:
                 if size <= limits.body_bytes:
                     body += chunk
     except TimeoutError:
-        raise ApiError(408, f"the body took longer than {limits.body_seconds:g} s to arrive") from None
+        raise ApiError(408, f"the body took longer than {seconds:g} s to arrive") from None
     if size > limits.body_bytes:
         raise too_large
     return bytes(body)
@@ -204,6 +218,21 @@ def _called_by(hosts: Sequence[str] | None) -> Any:
         found = _HOST.fullmatch(told.lower())
         if hosts is not None and (found is None or found[1].strip("[]") not in hosts):
             raise ApiError(403, f"Host: found {told[:80]!r}, expected a name of this machine: {hosts[0]}")
+
+    return check
+
+
+def _paced(pace: Pace) -> Any:
+    async def check(request: Request) -> None:
+        seconds = math.ceil(pace.wait(request.client.host if request.client else ""))
+        if seconds:
+            raise ApiError(
+                429,
+                f"too many requests from your address; try again in {seconds} s",
+                code="rate_limit_exceeded",
+                kind="rate_limit_error",
+                headers={"Retry-After": str(seconds)},
+            )
 
     return check
 

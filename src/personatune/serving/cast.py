@@ -14,6 +14,8 @@ from personatune.model.prompts import read_instruction
 from personatune.serving.errors import ApiError
 from personatune.serving.requests import Order
 
+_MAX_SYSTEM_CHARACTERS = 8000  # twice what 20 sentences of 200 have; more isn't even looked into
+
 
 class Cast:
     """The personas that are served.
@@ -67,6 +69,8 @@ def persona_of(system: str) -> Persona:
     Raises:
         UserError: more than 20 sentences, or one longer than 200 characters.
     """
+    if len(system) > _MAX_SYSTEM_CHARACTERS:
+        raise UserError(f"persona: found {len(system):,} characters, expected at most {_MAX_SYSTEM_CHARACTERS:,}")
     own = read_instruction(system)
     if own is not None:
         return own

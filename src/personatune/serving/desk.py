@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from personatune.dialogue import Context, Turn
+from personatune.serving.counts import Counts
 from personatune.serving.errors import ApiError
 from personatune.serving.requests import Order
 from personatune.serving.stops import UntilStop
@@ -91,6 +92,8 @@ class Job:
         self.context = context
         self.order = order
         self.cancelled = threading.Event()
+        self.reply: Replying | None = None  # once it is made
+        self.tokens_wanted = 0  # of the reply when it was cancelled
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
@@ -114,6 +117,7 @@ class Desk:
     """
 
     def __init__(self, bot: Bot, *, waiting: int, reply_tokens: int) -> None:
+        self.counts = Counts()
         self._bot = bot
         self._places = waiting
         self._reply_tokens = min(reply_tokens, bot.prompts.max_length // 2)
@@ -157,7 +161,9 @@ class Desk:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Leave the line, or stop decoding at the next token."""
+        """Leave the line, or stop decoding at the next token; nothing where the reply has ended."""
+        if job.reply is not None:
+            job.tokens_wanted = job.reply.tokens
         job.cancelled.set()
         with self._changed:
             if job in self._line:
@@ -182,22 +188,34 @@ class Desk:
                     return
                 job = self._current = self._line.popleft()
             began = time.monotonic()
+            whole = False
             try:
-                self._answer(job)
+                whole = self._answer(job)
             except Exception as error:  # whatever it is, the next one in line is to be answered
+                self.counts.failed += 1
                 job.tell(Failed(error))
             finally:
+                self._count(job, whole)
                 with self._changed:
                     self._current = None
-                    if not job.cancelled.is_set():
+                    if whole:
                         self._usual_seconds += 0.2 * (time.monotonic() - began - self._usual_seconds)
 
-    def _answer(self, job: Job) -> None:
+    def _count(self, job: Job, whole: bool) -> None:
+        tokens = job.reply.tokens if job.reply is not None else 0
+        self.counts.tokens += tokens
+        self.counts.replies += whole
+        if not whole and job.cancelled.is_set():
+            self.counts.cancelled += 1
+            self.counts.late_tokens += tokens - job.tokens_wanted
+
+    def _answer(self, job: Job) -> bool:
+        """Make a reply; return whether it is whole."""
         import torch
 
         order, sampling = job.order, self._bot.sampling
         if job.cancelled.is_set():
-            return
+            return False
         wanted = replace(
             sampling,
             max_new_tokens=min(order.max_tokens or sampling.max_new_tokens, self._reply_tokens),
@@ -206,13 +224,16 @@ class Desk:
         )
         seed = secrets.randbits(63) if order.seed is None else order.seed % 2**63
         context = Context(job.context.persona, recent_turns(job.context.history, self._bot.prompts))
-        reply = self._bot.begin(context, wanted, torch.Generator().manual_seed(seed))
+        reply = job.reply = self._bot.begin(context, wanted, torch.Generator().manual_seed(seed))
         job.tell(Begun(reply.prompt_tokens))
         until = UntilStop(_while_wanted(reply, job), order.stops)
         for piece in until:
             job.tell(Piece(piece))
+        if not (reply.finished or until.met) and job.cancelled.is_set():
+            return False
         reason: Literal["stop", "length"] = "stop" if reply.finished or until.met else "length"
         job.tell(Ended(reason, reply.prompt_tokens, reply.tokens))
+        return True
 
 
 def _while_wanted(reply: Replying, job: Job) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How much one request may ask of the server."""
+"""How much one request, one connection and one address may ask of the server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ class Limits:
         stops: strings that end a reply, each of at most ``stop_characters``.
         seconds: a request may take, the wait in line included.
         body_seconds: its body may take to arrive.
+        head_seconds: its head may take to arrive, from the connection's or the head's first byte on.
+        idle_seconds: a connection may rest between requests; more than the longest ``Retry-After``, so that who comes
+            back as told doesn't find it closed that very moment.
+        connections: at the same time.
+        per_minute: requests of one address, with or without a right key; 0 counts nobody's.
     """
 
     body_bytes: int = 2**20
@@ -25,3 +30,12 @@ class Limits:
     stop_characters: int = 100
     seconds: float = 120.0
     body_seconds: float = 30.0
+    head_seconds: float = 10.0
+    idle_seconds: float = 75.0
+    connections: int = 256
+    per_minute: int = 0
+
+    @property
+    def request_seconds(self) -> float:
+        """How long a connection may be busy with one request, the reading of the answer by its client included."""
+        return self.body_seconds + self.seconds + self.head_seconds

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from personatune.errors import UserError
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
+
+    from personatune.serving.limits import Limits
 
 KEY_VARIABLE = "PERSONATUNE_API_KEY"
 
@@ -83,12 +86,34 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: FastAPI, listening: socket.socket) -> None:
+def configured(app: FastAPI, limits: Limits, *, grace: int = 3, log_level: str = "error") -> uvicorn.Config:
+    """Return how the application is run: h11, which bounds a head's size, within the limits of connections.
+
+    Errors alone are logged: every warning of uvicorn's is a line that a stranger can have written without end.
+
+    Args:
+        grace: seconds that replies in the making get when the server is stopped.
+    """
+    import uvicorn
+
+    from personatune.serving.connections import guarded
+
+    return uvicorn.Config(
+        app,
+        http=guarded(limits),
+        ws="none",
+        log_level=log_level,
+        timeout_graceful_shutdown=grace,
+        timeout_keep_alive=int(limits.idle_seconds),
+        server_header=False,
+    )
+
+
+def run(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
     """Serve until Ctrl-C or SIGTERM; replies in the making get three seconds."""
     import uvicorn
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(configured(app, limits)).run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn raises it again when everything is closed
         return

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -43,6 +44,7 @@ SAVE_EVERY = 300.0
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _GROUP = re.compile(r"[A-Za-z0-9_-]+")
+_FILE = re.compile(rf"{_GROUP.pattern}\.(?:safetensors|json)")  # and never a path: a checkpoint may be a stranger's
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ class Checkpoint:
 class CheckpointManager:
     """Writes, prunes and reads the checkpoints of one stage.
 
-    Kept are the newest ``keep_last`` and the best that each of them knows, so that falling back to an earlier one
-    falls back to its best too. A step that is best and last is stored once.
+    Kept are the newest ``keep_last``, the best that each of them knows, so that falling back to an earlier one falls
+    back to its best too, and the newest sound one. All of it stands in the manifests, so that no kill comes between a
+    checkpoint and a mark on it. A step that is best and last is stored once.
 
     Args:
         identity: what the training is made from (settings, marks of model and data), as JSON values; checkpoints of
@@ -98,10 +101,15 @@ class CheckpointManager:
         state: Mapping[str, Any],
         *,
         best: bool = False,
+        sound: bool = False,
     ) -> Path:
         """Write one checkpoint, all or nothing, then prune the older ones; return its folder.
 
         Later ones go too: they were passed over as damaged or another training's, or a new training began.
+
+        Args:
+            sound: a training that diverges later goes back to here. It must follow from the step alone: what an
+                interrupt saves is not sound, or a resumed run would go back to another place than an unbroken one.
 
         Raises:
             UserError: the disk is full or the folder can't be written; older checkpoints are untouched.
@@ -121,6 +129,7 @@ class CheckpointManager:
                 {
                     "step": step,
                     "best": best_step,
+                    "sound": sound,
                     "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
                     "versions": {"personatune": personatune.__version__, "torch": torch.__version__},
                     "config": self.identity,
@@ -174,6 +183,25 @@ class CheckpointManager:
             raise UserError(f"{newest}: names {folder.name}, which is gone; delete {self.directory} to run it again")
         return _read(folder, self._manifest(folder))
 
+    def load_sound(self) -> Checkpoint | None:
+        """Return the newest sound checkpoint, or None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        sound = next(filter(self._is_sound, reversed(self._folders())), None)
+        if sound is None:
+            return None
+        found = _read(sound, self._manifest(sound))
+        self._note(found.step)
+        return found
+
+    def drop_after(self, step: int) -> None:
+        """Delete the checkpoints of later steps: the training went back to this one and goes another way."""
+        for folder in self._folders():
+            if _step_of(folder) > step:
+                _delete(folder)
+
     def clear(self) -> None:
         """Delete every checkpoint of this stage."""
         for folder in self._folders():
@@ -205,6 +233,7 @@ class CheckpointManager:
                 "sha256": {str(name): str(value) for name, value in found["sha256"].items()},
                 "step": int(found["step"]),
                 "best": None if best is None else int(best),
+                "sound": found.get("sound") is True,
             }
         except (TypeError, KeyError, ValueError, AttributeError):
             raise UserError(f"{place}: damaged (no list of files and step)") from None
@@ -214,6 +243,12 @@ class CheckpointManager:
         if odd is not None:
             raise UserError(f"{folder}: of another training ({odd})")
         return manifest
+
+    def _is_sound(self, folder: Path) -> bool:
+        try:
+            return bool(self._manifest(folder)["sound"])
+        except UserError:  # damaged, or of another training
+            return False
 
     def _best_before(self, step: int) -> int | None:
         """Return which step was the best until now: the newest checkpoint before this one knows."""
@@ -235,6 +270,7 @@ class CheckpointManager:
                 continue
             if best is not None:
                 kept.add(self._folder(best).name)
+        kept |= {folder.name for folder in [*filter(self._is_sound, folders)][-1:]}
         for folder in self._folders():
             if folder.name not in kept:
                 _delete(folder)
@@ -268,15 +304,26 @@ def _write_tensors(target: Path, named: Mapping[str, Tensor]) -> None:
 def _read(folder: Path, manifest: Mapping[str, Any]) -> Checkpoint:
     hashes: dict[str, str] = manifest["sha256"]
     for name, expected in hashes.items():
+        if not _FILE.fullmatch(name):
+            raise UserError(f"{folder / 'manifest.json'}: damaged ({name!r} is no file of a checkpoint)")
         file = folder / name
         if not file.is_file():
             raise UserError(f"{file}: gone, though its manifest lists it")
         found = _sha256(file)
         if found != expected:
             raise UserError(f"{file}: damaged (SHA-256 {found[:12]}, expected {expected[:12]})")
-    groups = {Path(name).stem: folder / name for name in hashes if name.endswith(".safetensors")}
-    tensors = {group: load_file(file) for group, file in groups.items()}
-    return Checkpoint(int(manifest["step"]), tensors, read_json(folder / "state.json"))
+    files = [folder / name for name in hashes if name.endswith(".safetensors")]
+    state = read_json(folder / "state.json")
+    if not isinstance(state, dict):
+        raise UserError(f"{folder / 'state.json'}: damaged (found {type(state).__name__}, expected an object)")
+    return Checkpoint(int(manifest["step"]), {file.stem: _read_group(file) for file in files}, state)
+
+
+def _read_group(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:  # whole by its hash, and still no such file
+        raise UserError(f"{file}: damaged ({error})") from error
 
 
 def _sha256(file: Path) -> str:

@@ -64,7 +64,7 @@ def _cut_metrics(file: Path, last_step: int) -> None:
 def _cut_samples(file: Path, last_step: int) -> None:
     kept: list[str] = []
     if last_step and file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").split("\n"):  # a reply may hold Unicode's other line ends
             with suppress(json.JSONDecodeError):  # half a line, left by an interrupt
                 if json.loads(line)["step"] <= last_step:
                     kept.append(line + "\n")

@@ -194,9 +194,11 @@ class Processes:
         """Return a folder of this process's own beside one that the main process has to itself."""
         return shared if self.main else shared.with_name(f"{shared.name}-{self.rank}")
 
-    def checkpoints(self, directory: Path, **options: Any) -> CheckpointManager:
+    def checkpoints(self, directory: Path, keep_last: int = 2, **options: Any) -> CheckpointManager:
         """Return the checkpoints that all of them share; ``options`` are those of `CheckpointManager`."""
-        return CheckpointManager(directory, **options) if self.alone else SharedCheckpoints(self, directory, **options)
+        if self.alone:
+            return CheckpointManager(directory, keep_last, **options)
+        return SharedCheckpoints(self, directory, keep_last, **options)
 
     def capture_rng(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everybody's random state for a checkpoint, the others' under the numbers of their processes."""
@@ -228,15 +230,21 @@ class Processes:
 class SharedCheckpoints(CheckpointManager):
     """Checkpoints of several processes: the main one writes, all read, none before what is read is written."""
 
-    def __init__(self, processes: Processes, directory: Path, **options: Any) -> None:
-        super().__init__(directory, **options)
+    def __init__(self, processes: Processes, directory: Path, keep_last: int = 2, **options: Any) -> None:
+        super().__init__(directory, keep_last, **options)
         self.processes = processes
 
     def save(
-        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, best: bool = False
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        *,
+        best: bool = False,
+        sound: bool = False,
     ) -> Path:
         if self.processes.main:
-            return super().save(step, tensors, state, best=best)
+            return super().save(step, tensors, state, best=best, sound=sound)
         self._note(step)
         return self._folder(step)
 
@@ -249,6 +257,13 @@ class SharedCheckpoints(CheckpointManager):
 
     def load_best(self) -> Checkpoint | None:
         return self._read(super().load_best)
+
+    def load_sound(self) -> Checkpoint | None:
+        return self._read(super().load_sound)
+
+    def drop_after(self, step: int) -> None:
+        if self.processes.main:
+            super().drop_after(step)
 
     def clear(self) -> None:
         if self.processes.main:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,46 +23,21 @@ from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS
-from personatune.model.trunk_cache import TrunkCache
 from personatune.progress import Progress, SilentProgress
 from personatune.training.budget import Budget
-from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
+from personatune.training.divergence import Refused, Stability, told_rows
+from personatune.training.dpo_result import DPOResult
+from personatune.training.encoded_pairs import EncodedPairs, check_start, encode_pairs, reply_likelihoods
 from personatune.training.identity import model_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.preference_math import chosen_losses, implicit_rewards, preference_losses
 from personatune.training.preference_report import PairLikelihood, look_figures, pairs_fingerprint, report
-from personatune.training.rollouts import POLICY, branch_logprobs
+from personatune.training.rollouts import POLICY
 from personatune.training.tracking import SilentTracker, Tracker
 
-SELF_CHECK_TOLERANCE = 1e-2  # nats a token between the fresh policy and the reference, batched differently
 FIGURES = ("loss", "preference_loss", "accuracy", "lead", "chosen_logprob", "rejected_logprob")
-
-
-@dataclass
-class DPOResult:
-    """What the training did: its looks at held-out pairs, the step it ended at, and which of the looks was kept."""
-
-    looks: list[dict[str, float]] = field(default_factory=list)
-    steps: int = 0
-    best_step: int = 0
-    stopped: str | None = None
-    seconds: float = field(default=0.0, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Pairs behind the shared layers; the chosen reply of pair p has the number p, the rejected one count + p."""
-
-    data: TrunkCache
-    reference: Tensor  # 2 · count; summed log-probabilities, of this process's replies
-    count: int
-
-    def units(self, pairs: Sequence[int]) -> list[tuple[int, int]]:
-        return [(pair, self.count + pair) for pair in pairs if pair in self.data.piece_of]
 
 
 class DPOTrainer:
@@ -105,27 +80,28 @@ class DPOTrainer:
         settings = config.model_dump(mode="json")
         identity = {"stage": "dpo", "seed": seed, "model": model_mark(split.backbone), "settings": settings}
         self.processes.shard(split.backbone)
+        self.stability = Stability("DPO", f"dpo.learning_rate {config.learning_rate:g}")
         self.checkpoints = self.processes.checkpoints(
             directory / "checkpoints", identity=identity, say=self.progress.say
         )
-        self._encoded: tuple[str, _Pairs] | None = None  # held-out pairs, to be judged once more after the training
+        self._encoded: tuple[str, EncodedPairs] | None = None  # held-out pairs, judged once more after the training
+        self._marks = ""
+        self._tracker: Tracker = SilentTracker()
 
     def train(self, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> DPOResult:
         """Train on pairs, resuming where an interrupted call stopped; the branch ends at the best held-out look.
 
         Raises:
             UserError: no pairs, or an interrupted training on other pairs lies in the folder.
+            DivergedError: the loss was not finite or exploded, and did so again after going back once.
             KeyboardInterrupt: Ctrl-C; the last whole step was saved, the next call goes on there.
             RuntimeError: the fresh policy isn't the reference (a defect of the program or an unsupported model).
         """
         self._check(pairs, held_out)
-        steps_per_epoch = -(-len(pairs) // self.config.batch_size)
-        total = steps_per_epoch * self.config.epochs
-        looks = {round(total * (look + 1) / self.config.evaluations) for look in range(self.config.evaluations)} - {0}
-        marks = pairs_fingerprint(pairs)
+        self._marks = pairs_fingerprint(pairs)
         result = DPOResult()
-        self._resume(result, marks)
-        tracker = self.open_tracker(result.steps)
+        self._resume(result)
+        self._tracker = self._open(result)
         with StopRequest(alone=self.processes.alone) as stop:
             try:
                 with self.budget.running(), stop.at_once():
@@ -133,39 +109,65 @@ class DPOTrainer:
                 with stop.at_once():
                     test = self._encode(held_out, "trunk-held-out")
                     if not result.looks:
-                        self._self_check(train)
-                with self.progress.task("DPO", total) as task:
-                    task.advance(result.steps)
-                    while True:
-                        looked = result.looks[-1]["step"] if result.looks else -1
-                        if looked < result.steps and (result.steps in looks | {0} or result.stopped):
-                            self._look(test, held_out, result, tracker, stop)
-                            if result.steps:
-                                self._save(result, marks)
-                        if result.steps >= total or result.stopped is not None:
-                            break
-                        with self.budget.running():
-                            figures = self._step(train, result.steps, total, stop)
-                        result.steps += 1
-                        tracker.log(figures, result.steps)
-                        task.advance(1, loss=figures["loss"], accuracy=figures["accuracy"])
-                        if self.processes.any(self.budget.over) and result.steps < total:
-                            result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at step {result.steps}"
-                        if self.processes.any(stop.requested):
-                            raise KeyboardInterrupt
-                        if self.checkpoints.due:
-                            self._save(result, marks)
+                        check_start(self.split, train, self.batch_tokens, self.processes)
+                self._take_steps(train, test, held_out, pairs, result, stop)
             except KeyboardInterrupt:
                 if result.steps and self.checkpoints.current != result.steps and not stop.hurried:
-                    self._save(result, marks)  # where a look is due, the next call takes it first
-                tracker.close()
+                    self._save(result, sound=False)  # where a look is due, the next call takes it first
+                self._tracker.close()
                 raise
-        tracker.close()
+        self._tracker.close()
         self._restore_best(result)
         train.data.clear()
         test.data.clear()
         self._encoded = (pairs_fingerprint(held_out), test) if test.data.in_memory else None
         return result
+
+    def _take_steps(
+        self,
+        train: EncodedPairs,
+        test: EncodedPairs,
+        held_out: Sequence[PreferencePair],
+        pairs: Sequence[PreferencePair],
+        result: DPOResult,
+        stop: StopRequest,
+    ) -> None:
+        steps_per_epoch = -(-len(pairs) // self.config.batch_size)
+        total = steps_per_epoch * self.config.epochs
+        looks = {round(total * (look + 1) / self.config.evaluations) for look in range(self.config.evaluations)} - {0}
+        with self.progress.task("DPO", total) as task:
+            task.advance(result.steps)
+            while True:
+                before = result.steps
+                try:
+                    if self._look_is_due(result, looks):
+                        self._look(test, held_out, result, stop)
+                        self._save(result, sound=True)
+                    if result.steps >= total or result.stopped is not None:
+                        break
+                    with self.budget.running():
+                        figures = self._step(train, before, total, stop)
+                except Refused as refused:
+                    self._tracker.close()
+                    self._take_back(refused, pairs, result, before)
+                    task.advance(result.steps - before)
+                    self._tracker = self._open(result)
+                    continue
+                result.steps += 1
+                self._tracker.log(figures, result.steps)
+                task.advance(1, loss=figures["loss"], accuracy=figures["accuracy"])
+                if self.processes.any(self.budget.over) and result.steps < total:
+                    result.stopped = f"its {self.budget.seconds:.0f} seconds were spent at step {result.steps}"
+                if self.processes.any(stop.requested):
+                    raise KeyboardInterrupt
+                if self.checkpoints.due:
+                    self._save(result, sound=False)
+
+    @staticmethod
+    def _look_is_due(result: DPOResult, looks: set[int]) -> bool:
+        """Say whether held-out pairs are looked at here and haven't been: an interrupt may have come before."""
+        looked = result.looks[-1]["step"] if result.looks else -1
+        return looked < result.steps and (result.steps in looks or not result.steps or result.stopped is not None)
 
     def _check(self, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> None:
         if not pairs:
@@ -176,25 +178,44 @@ class DPOTrainer:
         if fewest < self.processes.count:
             raise UserError(f"{fewest} preference pairs for {self.processes.count} processes; launch fewer")
 
-    def _step(self, train: _Pairs, step: int, total: int, stop: StopRequest) -> dict[str, float]:
-        epoch, within = divmod(step, -(-train.count // self.config.batch_size))
-        order = list(range(train.count))
-        random.Random(f"{self.seed}/{epoch}").shuffle(order)
-        order = in_turn(order)
-        chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
+    def _step(self, train: EncodedPairs, step: int, total: int, stop: StopRequest) -> dict[str, float]:
+        chosen = self._chosen(train.count, step)
         with stop.at_once():
             figures = self.gradients(train, chosen)
         spent = self.processes.from_main(lambda: self.budget.share)  # each has a clock of its own
         left = 1 - max(step / total, spent)  # linear decay: a short run ends settled
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * left
+            group["lr"] = self.config.learning_rate * left * self.stability.factor
         self.processes.sum_gradients(self.parameters)
-        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return self.processes.totals(figures)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
+        figures = self.processes.totals(figures)
+        try:
+            self.stability.check(figures["loss"], float(norm))
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+        return figures
 
-    def gradients(self, train: _Pairs, chosen: Sequence[int]) -> dict[str, float]:
+    def _chosen(self, count: int, step: int) -> list[int]:
+        """Return the pairs of a step: a function of seed and step alone, so a resumed run sees the same ones."""
+        epoch, within = divmod(step, -(-count // self.config.batch_size))
+        order = list(range(count))
+        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        return in_turn(order)[within * self.config.batch_size : (within + 1) * self.config.batch_size]
+
+    def _take_back(self, refused: Refused, pairs: Sequence[PreferencePair], result: DPOResult, step: int) -> None:
+        """Go back to the last sound checkpoint; the seconds that were spent since then stay spent."""
+
+        def rows() -> str:
+            return f"the pairs {told_rows([pairs[place].origin for place in self._chosen(len(pairs), step)])}"
+
+        spent = self.budget.spent
+        self._restore(
+            self.stability.take_back(refused, result.steps, self.checkpoints, rows, self.progress.say), result
+        )
+        self.budget.spent = spent
+
+    def gradients(self, train: EncodedPairs, chosen: Sequence[int]) -> dict[str, float]:
         """Add the gradients of the mean loss over pairs; returns `FIGURES`, means over the pairs.
 
         With more than one process, each does this for the pairs it owns; gradients and figures are to be summed.
@@ -218,7 +239,7 @@ class DPOTrainer:
         ``lead`` is beta times the difference of the implicit rewards, ``…_logprob`` the mean over a reply's tokens.
         """
         config = self.config
-        sums_N, lengths_N = self._likelihoods(trunk)
+        sums_N, lengths_N = reply_likelihoods(self.split, trunk)
         rewards_N = implicit_rewards(
             sums_N,
             reference_N.to(sums_N),
@@ -242,74 +263,42 @@ class DPOTrainer:
         }
         return losses, figures
 
-    def _likelihoods(self, trunk: Trunk, branch: str | None = POLICY) -> tuple[Tensor, Tensor]:
-        """Return the replies' summed log-probabilities, N, and their tokens, N."""
-        logprobs_M, _ = branch_logprobs(self.split, trunk, branch)
-        lengths_N = torch.tensor(trunk.rows.lengths, dtype=logprobs_M.dtype, device=logprobs_M.device)
-        return trunk.rows.by_reply(logprobs_M).sum(dim=1), lengths_N
+    def _encode(self, pairs: Sequence[PreferencePair], folder: str) -> EncodedPairs:
+        return encode_pairs(
+            self.split,
+            self.prompts,
+            pairs,
+            self.processes,
+            self.processes.folder(self.directory / folder),
+            self.progress,
+            self.batch_tokens,
+        )
 
-    def _encode(self, pairs: Sequence[PreferencePair], folder: str) -> _Pairs:
-        """Run the shared layers and the reference over this process's pairs."""
-        items: list[tuple[list[int], list[int]]] = []
-        replies = [[self.prompts.encode_reply(text) for text in (pair.chosen, pair.rejected)] for pair in pairs]
-        contexts = [  # room for the longer reply: both stand behind the same prompt
-            self.prompts.encode_prompt(pair.context, reserve=max(map(len, both)))
-            for pair, both in zip(pairs, replies, strict=True)
-        ]
-        for place in (0, 1):
-            items += [(context, both[place]) for context, both in zip(contexts, replies, strict=True)]
-        own = self.processes.own(range(len(pairs)))
-        own += [len(pairs) + pair for pair in own]
-        with (
-            self.progress.task("DPO: shared layers and reference", 2 * len(own)) as task,
-            self.processes.whole(self.split.backbone),
-        ):
-            data = TrunkCache(
-                self.split,
-                items,
-                self.prompts.pad_id,
-                own=own,
-                folder=self.processes.folder(self.directory / folder),
-                advance=task.advance,
-            )
-            reference = torch.zeros(len(items))
-            with torch.no_grad():
-                for numbers in data.buckets(tokens=self.batch_tokens):
-                    reference[numbers] = self._likelihoods(data.batch(numbers), None)[0].cpu()
-                    task.advance(len(numbers))
-        return _Pairs(data, reference, len(pairs))
-
-    @torch.no_grad()
-    def _self_check(self, train: _Pairs) -> None:
-        """Before the first step the policy is the reference."""
-        with self.processes.whole(self.split.backbone):
-            [numbers, *_] = train.data.buckets(train.units(range(train.count)), self.batch_tokens)
-            sums_N, lengths_N = self._likelihoods(train.data.batch(numbers))
-        apart = float(((sums_N.cpu() - train.reference[numbers]) / lengths_N.cpu()).abs().max())
-        if not apart <= SELF_CHECK_TOLERANCE:
-            raise RuntimeError(
-                f"DPO's self-check failed before the first step: policy and reference {apart} nats apart"
-            )
-
-    def _look(
-        self,
-        test: _Pairs,
-        pairs: Sequence[PreferencePair],
-        result: DPOResult,
-        tracker: Tracker,
-        stop: StopRequest,
-    ) -> None:
+    def _look(self, test: EncodedPairs, pairs: Sequence[PreferencePair], result: DPOResult, stop: StopRequest) -> None:
         """Judge the policy on held-out pairs; the look with the lowest loss is the best, the start doesn't count."""
         with stop.at_once():
             figures = look_figures(self._judge(test), pairs)
+        self.stability.check_held_out(figures["loss"], "the held-out pairs")
         result.looks.append({"step": result.steps, "seconds": self.budget.spent, **figures})
-        tracker.log({f"held_out_{name}": value for name, value in figures.items()}, result.steps)
+        self._log_look(result, self._tracker)
         trained = [look for look in result.looks if look["step"] > 0]
         if trained:
             result.best_step = int(min(trained, key=lambda look: look["loss"])["step"])
 
+    def _open(self, result: DPOResult) -> Tracker:
+        tracker = self.open_tracker(result.steps)
+        if result.looks and not result.steps:  # the curves on disk begin anew
+            self._log_look(result, tracker)
+        return tracker
+
+    @staticmethod
+    def _log_look(result: DPOResult, tracker: Tracker) -> None:
+        look = result.looks[-1]
+        told = {f"held_out_{name}": value for name, value in look.items() if name not in ("step", "seconds")}
+        tracker.log(told, int(look["step"]))
+
     @torch.no_grad()
-    def _judge(self, test: _Pairs) -> list[PairLikelihood]:
+    def _judge(self, test: EncodedPairs) -> list[PairLikelihood]:
         """Return how likely each pair's replies are, in the order of the pairs."""
         found: dict[int, PairLikelihood] = {}
         with self.processes.whole(self.split.backbone):
@@ -337,27 +326,34 @@ class DPOTrainer:
         test.data.clear()
         return figures
 
-    def _save(self, result: DPOResult, marks: str) -> None:
+    def _save(self, result: DPOResult, *, sound: bool) -> None:
         self.processes.align(self.parameters)
         moments, groups = optimizer_tensors(self.optimizer)
         result.seconds = self.budget.spent
         tensors = {"policy": self.split.branch_tensors(POLICY), "optimizer": moments}
-        state = {"optimizer": groups, "pairs": marks, "result": asdict(result)}
-        best = result.looks[-1]["step"] == result.steps == result.best_step
-        self.checkpoints.save(result.steps, tensors, state, best=best)
+        state = {
+            "optimizer": groups, "pairs": self._marks, "result": asdict(result), "stability": self.stability.state(),
+        }  # fmt: skip
+        best = bool(result.looks) and result.looks[-1]["step"] == result.steps == result.best_step > 0
+        self.checkpoints.save(result.steps, tensors, state, best=best, sound=sound)
 
-    def _resume(self, result: DPOResult, marks: str) -> None:
+    def _resume(self, result: DPOResult) -> None:
         saved = self.checkpoints.load_last()
         if saved is None:
             return
-        if saved.state["pairs"] != marks:
+        if saved.state["pairs"] != self._marks:
             raise UserError(
                 f"{self.directory}: an interrupted DPO on other preference pairs; take them, or start over with --redo"
             )
+        self.stability.restore(saved.state.get("stability"))
+        self._restore(saved, result)
+
+    def _restore(self, saved: Checkpoint, result: DPOResult) -> None:
         self.split.restore_branch(POLICY, saved.tensors["policy"])
         restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
         for name, value in saved.state["result"].items():
             setattr(result, name, value)
+        result.rollbacks = self.stability.rollbacks
         self.budget.spent = result.seconds
 
     def _restore_best(self, result: DPOResult) -> None:

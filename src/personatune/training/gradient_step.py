@@ -7,6 +7,7 @@ weights under loss scaling (Micikevicius et al. 2018, arXiv 1710.03740).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class GradientStep:
         compiled: run the decoder layers compiled.
         processes: share each batch; every one of them is given the whole of it.
         say: told when compiling fails; training then goes on without.
+        approve: given each step's loss and gradient norm before the weights move; what it raises, nothing has moved.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class GradientStep:
         compiled: bool = False,
         processes: Processes | None = None,
         say: Callable[[str], None] = lambda _line: None,
+        approve: Callable[[float, float], None] = lambda _loss, _norm: None,
     ) -> None:
         self.base = base
         self.model = model
@@ -53,6 +56,7 @@ class GradientStep:
         self.pad_id = pad_id
         self.processes = processes or Processes()
         self.say = say
+        self.approve = approve
         device = next(base.parameters()).device
         half = {weight.dtype for weight in base.parameters()} & {torch.float16, torch.bfloat16}
         self.half = next(iter(half), None)
@@ -91,11 +95,20 @@ class GradientStep:
             loss = self._gradients_somehow(batch)
         self.processes.sum_gradients(self._parameters)
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm))
+        if self.scaler.is_enabled() and self.scaler.get_scale() >= 1 and not math.isfinite(norm):
+            norm = 0.0  # the scale was too high for float16: the scaler leaves the step out and lowers it
+        loss = self.processes.total(loss)
+        try:
+            self.approve(loss, norm)
+        except BaseException:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.update(self.scaler.get_scale())
+            raise
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return self.processes.total(loss)
+        return loss
 
     def _gradients_somehow(self, batch: Sequence[EncodedDialogue]) -> float:
         """Add up the gradients, without compiling from now on where that fails."""

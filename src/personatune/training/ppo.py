@@ -30,14 +30,15 @@ from personatune.progress import Progress, SilentProgress
 from personatune.training import rl_math
 from personatune.training.alarms import listen
 from personatune.training.budget import Budget
-from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import join_processes
+from personatune.training.divergence import SMALLER, Refused, Stability, told_rows
 from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import CRITIC, POLICY
-from personatune.training.tracking import SilentTracker, Tracker
+from personatune.training.tracking import SilentTracker, Tracker, worth_sampling
 
 _State = tuple[dict[str, dict[str, Tensor]], dict[str, Any]]
 """The tensors and the rest of a checkpoint."""
@@ -58,6 +59,7 @@ class PPOResult:
     alarms: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     self_checks: dict[str, float] = field(default_factory=dict)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)  # see `Stability`
     seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -133,6 +135,8 @@ class PPOTrainer:
         }
         self.step = PPOUpdate(split, prompts, reward, config, seed=seed, folder=directory / "trunk")
         self.work = branch_work(split, POLICY)
+        setting = f"ppo.policy_learning_rate {config.policy_learning_rate:g}"
+        self.stability = Stability("PPO", setting, unit="update")
         self.checkpoints = self.processes.checkpoints(
             directory / "checkpoints", identity=identity, say=self.progress.say
         )
@@ -141,12 +145,13 @@ class PPOTrainer:
         """Run all updates, or until the KL budget is spent; the policy branch ends at the best judged checkpoint.
 
         Raises:
+            DivergedError: something was not finite or exploded, and did so again after going back once.
             KeyboardInterrupt: Ctrl-C; the last whole update was saved, the next call goes on there.
             RuntimeError: a step-0 self-check failed (a defect of the program or an unsupported model, not of the data).
         """
         result = PPOResult()
         update = self._resume(result)
-        tracker = self.open_tracker(update)
+        tracker = self._open(update, result)
         before: _State | None = None
         with (
             StopRequest(alone=self.processes.alone) as stop,
@@ -157,19 +162,22 @@ class PPOTrainer:
                 while True:
                     if self._judge_is_due(result, update):
                         self._judge(result, update, tracker, stop)
-                        if update:
-                            self._save(update, result, self._state(result))
+                        self._save(update, result, self._state(result), sound=True)
                     if update >= self.config.updates or result.stopped is not None:
                         break
                     if self.processes.alone:  # an update that is cut off has moved weights already
                         before = _copied(self._state(result))
-                    with self.budget.running(), stop.at_once():
-                        experience = self.step.collect(self._contexts_of(update), update)
-                        if update == 0:
-                            result.self_checks = self.step.self_check(experience)
-                        metrics = self.step.improve(experience, update)
+                    try:
+                        with self.budget.running(), stop.at_once():
+                            experience, metrics = self._update(result, update)
+                    except Refused as refused:
+                        tracker.close()
+                        before, back = None, self._take_back(refused, result, update)
+                        task.advance(back - update if self.budget.seconds is None else 0)
+                        update = back
+                        tracker = self._open(update, result)
+                        continue
                     before = None
-                    experience.rollouts.trunk.clear()
                     self._count(experience)
                     update += 1
                     self._note(result, update, metrics, experience, tracker)
@@ -177,10 +185,10 @@ class PPOTrainer:
                     if self.processes.any(stop.requested):
                         raise KeyboardInterrupt
                     if self.checkpoints.due:
-                        self._save(update, result, self._state(result))
+                        self._save(update, result, self._state(result), sound=False)
             except KeyboardInterrupt:
                 if update and self.checkpoints.current != update and not stop.hurried:
-                    self._save(update, result, before or self._state(result))
+                    self._save(update, result, before or self._state(result), sound=False)
                 tracker.close()
                 raise
         tracker.close()
@@ -193,7 +201,8 @@ class PPOTrainer:
         """Write an update's figures down, and whether the run ends with it."""
         result.metrics.append(metrics)
         tracker.log(metrics, update)
-        tracker.samples("rollouts", _rollout_samples(experience), update)
+        if worth_sampling(update):
+            tracker.samples("rollouts", _rollout_samples(experience), update)
         if metrics["kl"] > self.config.kl_budget:
             result.stopped = f"KL {metrics['kl']:.2f} nats a reply at update {update} spent the budget"
         elif self.processes.any(self.budget.over) and update < self.config.updates:
@@ -205,6 +214,35 @@ class PPOTrainer:
         looked = result.judged[-1]["update"] if result.judged else -1
         asked = update % self.config.judge_every == 0 or update == self.config.updates or result.stopped is not None
         return looked < update and asked
+
+    def _open(self, update: int, result: PPOResult) -> Tracker:
+        tracker = self.open_tracker(update)
+        if result.judged and not update:  # the curves on disk begin anew
+            tracker.log({"judge": result.judged[0]["judge"]}, 0)
+        return tracker
+
+    def _update(self, result: PPOResult, update: int) -> tuple[Experience, dict[str, float]]:
+        experience = self.step.collect(self._contexts_of(update), update)
+        try:
+            if update == 0:
+                result.self_checks = self.step.self_check(experience)
+            return experience, self.step.improve(experience, update)
+        finally:
+            experience.rollouts.trunk.clear()
+
+    def _take_back(self, refused: Refused, result: PPOResult, update: int) -> int:
+        """Go back to the last sound checkpoint; the seconds that were spent since then stay spent."""
+
+        def rows() -> str:
+            lines = [one.context if isinstance(one, Episode) else one for one in self._contexts_of(update)]
+            return f"replies to {told_rows([repr(context.history[-1].text[:60]) for context in lines])}"
+
+        spent = self.budget.spent
+        sound = self.stability.take_back(refused, update, self.checkpoints, rows, self.progress.say)
+        back = self._restore(sound, result)
+        self.step.slow_down(SMALLER)
+        self.budget.spent = spent
+        return back
 
     def _contexts_of(self, update: int) -> list[Context | Episode]:
         """Return an update's contexts: passes over all of them in seeded order, so a resumed run sees the same ones."""
@@ -258,21 +296,26 @@ class PPOTrainer:
         state = {
             "policy_optimizer": policy_groups,
             "kl_coef": self.step.kl.coef,
+            "stability": self.stability.state(),
         }
         if self.step.critic_optimizer is not None:
             tensors["critic"] = self.split.branch_tensors(CRITIC)
             tensors["critic_optimizer"], state["critic_optimizer"] = optimizer_tensors(self.step.critic_optimizer)
         return tensors, state
 
-    def _save(self, update: int, result: PPOResult, state: _State) -> None:
+    def _save(self, update: int, result: PPOResult, state: _State, *, sound: bool) -> None:
         tensors, rest = state
-        best = result.best_update == update
-        self.checkpoints.save(update, tensors, {**rest, "result": asdict(result)}, best=best)
+        best = result.best_update == update > 0
+        self.checkpoints.save(update, tensors, {**rest, "result": asdict(result)}, best=best, sound=sound)
 
     def _resume(self, result: PPOResult) -> int:
         saved = self.checkpoints.load_last()
         if saved is None:
             return 0
+        self.stability.restore(saved.state.get("stability"))
+        return self._restore(saved, result)
+
+    def _restore(self, saved: Checkpoint, result: PPOResult) -> int:
         self.split.restore_branch(POLICY, saved.tensors["policy"])
         restore_optimizer(
             self.step.policy_optimizer, saved.tensors["policy_optimizer"], saved.state["policy_optimizer"]
@@ -285,6 +328,7 @@ class PPOTrainer:
         self.step.kl.coef = saved.state["kl_coef"]
         for name, value in saved.state["result"].items():
             setattr(result, name, value)
+        result.rollbacks = self.stability.rollbacks
         self.budget.spent = result.seconds
         return saved.step
 

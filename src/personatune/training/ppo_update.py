@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from personatune.config import PPOConfig
 from personatune.dialogue import Context, Episode
-from personatune.judging.keywords import copies_trait
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.generation import Sampling
 from personatune.model.prompts import PromptFormat
@@ -34,8 +33,10 @@ from personatune.model.shared_replies import BATCH_TOKENS
 from personatune.training import rl_math
 from personatune.training.advantages import advantages_and_returns, check_group, kl_in_loss
 from personatune.training.distributed import in_turn, join_processes
+from personatune.training.divergence import check_losses, require_finite
 from personatune.training.reward import RewardModel
-from personatune.training.reward_terms import RewardTerms, repeated_share
+from personatune.training.reward_terms import RewardTerms
+from personatune.training.rollout_figures import scores_by_turn, text_metrics
 from personatune.training.rollouts import (
     CRITIC,
     POLICY,
@@ -45,7 +46,6 @@ from personatune.training.rollouts import (
     place,
     sample_rollouts,
 )
-from personatune.words import words
 
 LEAST_COOLED_KL = 0.02  # a weight of 0 would stay 0, however often it is doubled
 SELF_CHECK_TOLERANCE = 1e-2  # nats a token; sampler and trainer batch differently, so float noise is allowed for
@@ -122,7 +122,11 @@ class PPOUpdate:
         return experience, metrics
 
     def collect(self, contexts: Sequence[Context | Episode], number: int) -> Experience:
-        """Steps 1 to 4: sample, score, penalise, estimate advantages."""
+        """Steps 1 to 4: sample, score, penalise, estimate advantages.
+
+        Raises:
+            Refused: a log-probability, value or score that is not finite.
+        """
         config = self.config
         episodes = [one if isinstance(one, Episode) else Episode(one) for one in contexts]
         with self.processes.whole(self.split.backbone):
@@ -139,6 +143,8 @@ class PPOUpdate:
             )
             ref_logprobs, values, raw = map(self.processes.summed, self._read(rollouts))
         scores, means = self._scores(rollouts, raw)
+        known = {"the policy's logprobs": rollouts.logprobs, "the reference's logprobs": ref_logprobs}
+        require_finite({**known, "the critic's values": values, "the scores": scores})
         paid = scores
         if config.turn_credit == "discounted":
             paid = rl_math.turn_returns(scores, rollouts.following, config.turn_discount)
@@ -193,14 +199,14 @@ class PPOUpdate:
             **{name: total / steps for name, total in sums.items()},
             "score": float(experience.scores.mean()),
             **experience.means,
-            **_by_turn(experience),
+            **scores_by_turn(experience.scores, rollouts),
             "kl": kl,
             "kl_per_token": float(rl_math.masked_mean(log_ratio, rollouts.mask)),
             "kl_coef": self.kl.coef,
             **self._critic_metrics(experience),
             "reply_tokens": float(rollouts.mask.sum(dim=1).float().mean()),
             "finished": float(rollouts.finished.float().mean()),
-            **_text_metrics(rollouts),
+            **text_metrics(rollouts),
         }
 
     def _critic_metrics(self, experience: Experience) -> dict[str, float]:
@@ -210,13 +216,29 @@ class PPOUpdate:
         return {"explained_variance": rl_math.explained_variance(experience.values, experience.returns, mask)}
 
     def minibatch(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
-        """Make one optimiser step of policy and critic on some replies; returns token-weighted means over them."""
+        """Make one optimiser step of policy and critic on some replies; returns token-weighted means over them.
+
+        Raises:
+            Refused: a loss or a gradient that is not finite, or a loss that explodes; no weight was moved.
+        """
         figures = self.processes.totals(self.gradients(experience, numbers))
         self.processes.sum_gradients([*self.policy_parameters, *self.critic_parameters])
-        _apply(self.policy_optimizer, self.policy_parameters, self.config.max_grad_norm)
-        if self.critic_optimizer is not None:
-            _apply(self.critic_optimizer, self.critic_parameters, self.config.max_grad_norm)
+        try:
+            norms = {
+                name: float(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm, foreach=True))
+                for name, parameters in (("policy", self.policy_parameters), ("critic", self.critic_parameters))
+                if parameters
+            }
+            check_losses(figures, norms, experience.returns[experience.rollouts.mask])
+            for optimizer in self._optimizers():
+                optimizer.step()
+        finally:
+            for optimizer in self._optimizers():
+                optimizer.zero_grad(set_to_none=True)
         return figures
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [one for one in (self.policy_optimizer, self.critic_optimizer) if one is not None]
 
     def gradients(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
         """Add the gradients of the losses on some replies to policy and critic; returns what `minibatch` does.
@@ -274,11 +296,15 @@ class PPOUpdate:
         (value_loss * share).backward()
         return {**figures, "value_loss": float(value_loss.detach())}
 
+    def slow_down(self, factor: float) -> None:
+        """Multiply both learning rates; a checkpoint keeps them."""
+        for optimizer in self._optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] *= factor
+
     def cool(self) -> None:
         """Slow down: halve both learning rates and raise the weight of the KL penalty; a checkpoint keeps both."""
-        for optimizer in filter(None, (self.policy_optimizer, self.critic_optimizer)):
-            for group in optimizer.param_groups:
-                group["lr"] /= 2
+        self.slow_down(0.5)
         self.kl.coef = max(2 * self.kl.coef, LEAST_COOLED_KL)
 
     def self_check(self, experience: Experience) -> dict[str, float]:
@@ -325,31 +351,3 @@ def _covers(trunk: Trunk, tokens_N_R: Tensor, mask_N_R: Tensor) -> bool:
 
 def _adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
-
-
-def _apply(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], max_grad_norm: float) -> None:
-    nn.utils.clip_grad_norm_(parameters, max_grad_norm, foreach=True)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-
-
-def _text_metrics(rollouts: Rollouts) -> dict[str, float]:
-    """Distinct-2 over the batch (×100), the share of replies that repeat a persona sentence, and repeated triples."""
-    bigrams = [pair for text in rollouts.texts for pair in zip(words(text), words(text)[1:], strict=False)]
-    copies = [
-        copies_trait(text, context.persona) for text, context in zip(rollouts.texts, rollouts.contexts, strict=True)
-    ]
-    repeated = list(map(repeated_share, rollouts.contexts, rollouts.texts))
-    return {
-        "distinct_2": 100 * len(set(bigrams)) / len(bigrams) if bigrams else 0.0,
-        "copy_share": sum(copies) / len(copies),
-        "repetition": math.fsum(repeated) / len(repeated),
-    }
-
-
-def _by_turn(experience: Experience) -> dict[str, float]:
-    """Return the mean score of first replies, of second ones, and so on; nothing where all are first ones."""
-    turns, scores = torch.tensor(experience.rollouts.turns), experience.scores
-    if not turns.any():
-        return {}
-    return {f"score_turn_{turn + 1}": float(scores[turns == turn].mean()) for turn in range(int(turns.max()) + 1)}

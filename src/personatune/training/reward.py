@@ -22,8 +22,9 @@ from personatune.model.shared_replies import BATCH_TOKENS, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
 from personatune.model.work import branch_work
 from personatune.progress import Progress, SilentProgress
-from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
+from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
+from personatune.training.divergence import Refused, Stability, told_rows
 from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
 from personatune.training.length_line import LengthLine
@@ -137,6 +138,7 @@ class RewardModelTrainer:
         self._model = model_mark(reward.split.backbone)
         self.processes.shard(reward.split.backbone)
         self.work = branch_work(reward.split, BRANCH)
+        self.stability = Stability("reward model", f"reward.learning_rate {config.learning_rate:g}")
         self.checkpoints = self.processes.checkpoints(directory / "checkpoints", say=self.progress.say)
 
     def train(self, pairs: Sequence[PreferencePair]) -> None:
@@ -144,6 +146,7 @@ class RewardModelTrainer:
 
         Raises:
             UserError: no pairs.
+            DivergedError: the loss was not finite or exploded, and did so again after going back once.
             KeyboardInterrupt: Ctrl-C; the last whole step was saved, the next call goes on there.
         """
         if not pairs:
@@ -167,20 +170,30 @@ class RewardModelTrainer:
                 with stop.at_once():
                     data = self._encode(pairs)
                 count = len(pairs)
+                if not step:
+                    self._save(0, sound=True)
                 with self.progress.task("Reward model", total) as task:
                     task.advance(step)
                     while step < total:
-                        loss, accuracy = self._step(data, count, step, total, stop)
+                        try:
+                            loss, accuracy = self._step(data, count, step, total, stop)
+                        except Refused as refused:
+                            tracker.close()
+                            back = self._take_back(refused, step, pairs)
+                            task.advance(back - step)
+                            step = back
+                            tracker = self.open_tracker(step)
+                            continue
                         step += 1
                         tracker.log({"loss": loss, "batch_accuracy": accuracy}, step)
                         task.advance(1, loss=loss, accuracy=accuracy)
+                        if step % steps_per_epoch == 0 or self.checkpoints.due:
+                            self._save(step, sound=step % steps_per_epoch == 0)
                         if self.processes.any(stop.requested):
                             raise KeyboardInterrupt
-                        if step % steps_per_epoch == 0 or self.checkpoints.due:
-                            self._save(step)
             except KeyboardInterrupt:
                 if step and self.checkpoints.current != step and not stop.hurried:
-                    self._save(step)
+                    self._save(step, sound=False)
                 tracker.close()
                 raise
         tracker.close()
@@ -204,20 +217,36 @@ class RewardModelTrainer:
         self.reward.length = LengthLine.fit(lengths[read], scores[read])
 
     def _step(self, data: SharedReplies, count: int, step: int, total: int, stop: StopRequest) -> tuple[float, float]:
-        epoch, within = divmod(step, -(-count // self.config.batch_size))
-        order = list(range(count))
-        random.Random(f"{self.seed}/{epoch}").shuffle(order)
-        order = in_turn(order)
-        chosen = order[within * self.config.batch_size : (within + 1) * self.config.batch_size]
+        chosen = self._chosen(count, step)
         with stop.at_once():
             loss, accuracy = self.gradients(data, [(pair, count + pair) for pair in chosen])
         for group in self.optimizer.param_groups:  # linear decay: a short run ends settled
-            group["lr"] = self.config.learning_rate * (1 - step / total)
+            group["lr"] = self.config.learning_rate * (1 - step / total) * self.stability.factor
         self.processes.sum_gradients(self.parameters)
-        nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return self.processes.total(loss), self.processes.total(accuracy)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm, foreach=True)
+        loss, accuracy = self.processes.total(loss), self.processes.total(accuracy)
+        try:
+            self.stability.check(loss, float(norm))
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+        return loss, accuracy
+
+    def _chosen(self, count: int, step: int) -> list[int]:
+        """Return the pairs of a step: a function of seed and step alone, so a resumed run sees the same ones."""
+        epoch, within = divmod(step, -(-count // self.config.batch_size))
+        order = list(range(count))
+        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        return in_turn(order)[within * self.config.batch_size : (within + 1) * self.config.batch_size]
+
+    def _take_back(self, refused: Refused, step: int, pairs: Sequence[PreferencePair]) -> int:
+        """Go back to the last sound checkpoint; returns its step."""
+
+        def rows() -> str:
+            return f"the pairs {told_rows([pairs[place].origin for place in self._chosen(len(pairs), step)])}"
+
+        sound = self.stability.take_back(refused, step, self.checkpoints, rows, self.progress.say)
+        return self._restore(sound)
 
     def gradients(self, data: SharedReplies, pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
         """Add the gradients of the mean loss over pairs (numbers of better and worse reply); return loss, accuracy.
@@ -261,16 +290,21 @@ class RewardModelTrainer:
             self.meter.add(flops=self.work.trunk(RowSizes.of(piece.sizes for piece in cache.pieces)))
         return cache
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, *, sound: bool) -> None:
         self.processes.align(self.parameters)
         moments, groups = optimizer_tensors(self.optimizer)
         tensors = {"weights": self.reward.split.branch_tensors(BRANCH), "optimizer": moments}
-        self.checkpoints.save(step, tensors, {"optimizer": groups})
+        state = {"optimizer": groups, "stability": self.stability.state()}
+        self.checkpoints.save(step, tensors, state, sound=sound)
 
     def _resume(self) -> int:
         saved = self.checkpoints.load_last()
         if saved is None:
             return 0
+        self.stability.restore(saved.state.get("stability"))
+        return self._restore(saved)
+
+    def _restore(self, saved: Checkpoint) -> int:
         self.reward.split.restore_branch(BRANCH, saved.tensors["weights"])
         restore_optimizer(self.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
         return saved.step

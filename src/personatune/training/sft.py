@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from personatune.config import LoraConfig, SFTConfig
 from personatune.costs.meter import StageMeter
-from personatune.data.grounding import persona_turns
 from personatune.dialogue import Perspective
 from personatune.errors import UserError
 from personatune.model.compiled import choose_compilation, eagerly
@@ -30,51 +29,18 @@ from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue, PromptFormat
 from personatune.model.work import transformer_work
 from personatune.progress import Progress, SilentProgress, Task
-from personatune.training.checkpoints import optimizer_tensors, restore_optimizer
-from personatune.training.distributed import Processes, join_processes
+from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
+from personatune.training.distributed import join_processes
+from personatune.training.divergence import Refused, Stability, told_rows
 from personatune.training.gradient_step import GradientStep
 from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
+from personatune.training.sft_dialogues import encode_dialogues, held_out_loss, named_dialogues, sizes
+from personatune.training.sft_result import HeldOutPoint, SFTResult
 from personatune.training.tracking import SilentTracker, Tracker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True)
-class HeldOutPoint:
-    """One held-out evaluation.
-
-    Attributes:
-        step: optimiser steps so far.
-        tokens: tokens trained on so far (whole sequences).
-        seconds: training time so far, evaluations and checkpoints not counted.
-        loss: mean negative log-likelihood, nats a token, of the own turns of the held-out dialogues.
-        flops: operations of training so far.
-    """
-
-    step: int
-    tokens: int
-    seconds: float
-    loss: float
-    flops: float = 0.0
-
-
-@dataclass
-class SFTResult:
-    """What a training run did: the held-out curve from step 0 on, and why it ended."""
-
-    curve: list[HeldOutPoint] = field(default_factory=list)
-    stopped: str = "all steps done"
-    trainable_parameters: int = 0
-    compiled: str = ""  # whether the layers were compiled, and why
-
-    @property
-    def best(self) -> HeldOutPoint:
-        return min(self.curve, key=lambda point: point.loss)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "best": asdict(self.best)}
 
 
 class SFTTrainer:
@@ -113,7 +79,7 @@ class SFTTrainer:
         self.wrapper = LoRAWrapper(base, lora, seed=seed) if lora else None
         self.model: Any = self.wrapper.model if self.wrapper else base.requires_grad_(True)
         self.base = base
-        self.train_set = encode_dialogues(prompts, train, config)
+        self.names, self.train_set = named_dialogues(prompts, train, config)
         self.validation_set = encode_dialogues(prompts, validation[: config.validation_dialogues], config)
         if not self.train_set or not self.validation_set:
             raise UserError(
@@ -128,7 +94,10 @@ class SFTTrainer:
             [dialogue.input_ids, dialogue.loss_weights] for dialogue in (*self.train_set, *self.validation_set)
         )
         self.checkpoints = self.processes.checkpoints(
-            directory / "checkpoints", identity=identity, say=self.progress.say
+            directory / "checkpoints",
+            2 if lora else 1,  # of full fine-tuning each takes twelve bytes a weight
+            identity=identity,
+            say=self.progress.say,
         )
         self.steps_per_epoch = math.ceil(len(self.train_set) / config.batch_size)
         planned = self.steps_per_epoch * config.epochs
@@ -137,6 +106,9 @@ class SFTTrainer:
         epoch = self._flops(self.train_set)
         choice = choose_compilation(config.compile, epoch * self.total_steps / self.steps_per_epoch)
         self.choice = choice
+        name = "compare.full_learning_rate" if lora is None else "sft.learning_rate"
+        guessing = math.log(base.get_input_embeddings().weight.shape[0])
+        self.stability = Stability("SFT", f"{name} {config.learning_rate:g}", floor=guessing)
         self.gradient_step = GradientStep(
             base,
             self.model,
@@ -145,6 +117,7 @@ class SFTTrainer:
             compiled=choice.compile and not self.processes.sharded,
             processes=self.processes,
             say=self.progress.say,
+            approve=self.stability.check,
         )
         if self.wrapper:  # full fine-tuning has no frozen weights to spread
             self.processes.shard(base)
@@ -155,13 +128,14 @@ class SFTTrainer:
 
         Raises:
             KeyboardInterrupt: Ctrl-C; the last whole step was saved, the next call goes on there.
+            DivergedError: the loss was not finite or exploded, and did so again after going back once.
         """
         result = SFTResult(trainable_parameters=sum(p.numel() for p in self.parameters))
         self.processes.seed(self.seed)
         now = self._resume(result)
         step = now.step
         result.compiled = f"{'yes' if self.gradient_step.compiled else 'no'}: {self.choice.reason}"
-        tracker = self.open_tracker(step)
+        tracker = self._open(step, result)
         evaluate_at = {
             round(self.total_steps * i / self.config.evaluations) for i in range(self.config.evaluations + 1)
         }
@@ -171,39 +145,55 @@ class SFTTrainer:
             self.progress.task("SFT" if self.wrapper else "Full fine-tuning", self.total_steps) as task,
         ):
             task.advance(step)
-            if result.curve and not step:  # resumed before the first step: the curve on disk begins anew
-                self._show(result.curve[0], self._samples(), tracker)
             try:
                 while True:
-                    if step in evaluate_at and (not result.curve or result.curve[-1].step < step):
-                        self._evaluate(result, now, tracker, task, stop)
-                        self._save(result, now, best=result.best is result.curve[-1])  # training may only harm
-                    if step >= self.total_steps or self._finished(result):
-                        break
-                    started = time.perf_counter()
-                    batch = self._batch(step)
-                    loss = self._step(batch, step, stop)
-                    seconds = now.seconds + time.perf_counter() - started
+                    try:
+                        if step in evaluate_at and (not result.curve or result.curve[-1].step < step):
+                            self._evaluate(result, now, tracker, task, stop)
+                            best = result.best is result.curve[-1]  # training may only harm
+                            self._save(result, now, best=best, sound=True)
+                        if step >= self.total_steps or self._finished(result):
+                            break
+                        started = time.perf_counter()
+                        batch = self._batch(step)
+                        loss = self._step(batch, step, stop)
+                    except Refused as refused:
+                        tracker.close()
+                        now = self._take_back(refused, result, now)
+                        task.advance(now.step - step)
+                        step = now.step
+                        tracker = self._open(step, result)
+                        continue
                     step += 1
-                    trained = sum(len(dialogue.input_ids) for dialogue in batch)
-                    now = HeldOutPoint(step, now.tokens + trained, seconds, math.nan, now.flops + self._flops(batch))
-                    if self.meter:
-                        own = self.processes.own(batch)
-                        self.meter.add(tokens_trained=sum(len(each.input_ids) for each in own), flops=self._flops(own))
-                    tracker.log({"train_loss": loss, "tokens_per_second": now.tokens / seconds}, step)
+                    now = self._counted(now, batch, time.perf_counter() - started)
+                    tracker.log({"train_loss": loss, "tokens_per_second": now.tokens / now.seconds}, step)
                     task.advance(1, loss=loss, held_out=result.curve[-1].loss)
                     if self.processes.any(stop.requested):
                         raise KeyboardInterrupt
                     if self.checkpoints.due:
-                        self._save(result, now, best=False)
+                        self._save(result, now, best=False, sound=False)
             except KeyboardInterrupt:
                 if step and self.checkpoints.current != step and not stop.hurried:
-                    self._save(result, now, best=False)  # where an evaluation is due, the next call makes it first
+                    self._save(result, now, best=False, sound=False)  # where an evaluation is due, it comes first then
                 tracker.close()
                 raise
         tracker.close()
         self._restore_best()
         return result
+
+    def _counted(self, now: HeldOutPoint, batch: list[EncodedDialogue], seconds: float) -> HeldOutPoint:
+        """Return where the training is after one more step."""
+        if self.meter:
+            own = self.processes.own(batch)
+            self.meter.add(tokens_trained=sum(len(each.input_ids) for each in own), flops=self._flops(own))
+        tokens = now.tokens + sum(len(dialogue.input_ids) for dialogue in batch)
+        return HeldOutPoint(now.step + 1, tokens, now.seconds + seconds, math.nan, now.flops + self._flops(batch))
+
+    def _open(self, step: int, result: SFTResult) -> Tracker:
+        tracker = self.open_tracker(step)
+        if result.curve and not step:  # the curve on disk begins anew
+            self._show(result.curve[0], self._samples(), tracker)
+        return tracker
 
     def _finished(self, result: SFTResult) -> bool:
         losses = [point.loss for point in result.curve]
@@ -217,6 +207,9 @@ class SFTTrainer:
         return False
 
     def _batch(self, step: int) -> list[EncodedDialogue]:
+        return [self.train_set[index] for index in self._places(step)]
+
+    def _places(self, step: int) -> list[int]:
         """Return the batch of a step: a function of seed and step alone, so a resumed run sees the same ones."""
         epoch, within = divmod(step, self.steps_per_epoch)
         generator = random.Random(f"{self.seed}/{epoch}")
@@ -225,22 +218,42 @@ class SFTTrainer:
         lengths = [len(dialogue.input_ids) for dialogue in self.train_set]
         batches = length_buckets(lengths, self.config.batch_size, order)
         generator.shuffle(batches)
-        return [self.train_set[index] for index in batches[within]]
+        return batches[within]
 
     def _step(self, batch: list[EncodedDialogue], step: int, stop: StopRequest) -> float:
-        return self.gradient_step(batch, _schedule(step, self.total_steps, self.config.warmup_share), stop.at_once)
+        share = _schedule(step, self.total_steps, self.config.warmup_share)
+        return self.gradient_step(batch, share * self.stability.factor, stop.at_once)
+
+    def _take_back(self, refused: Refused, result: SFTResult, now: HeldOutPoint) -> HeldOutPoint:
+        """Go back to the last sound checkpoint; the time and tokens that were spent since then stay counted."""
+        sound = self.stability.take_back(
+            refused, now.step, self.checkpoints, lambda: self._told(now.step), self.progress.say
+        )
+        back = self._restore(sound, result)
+        return replace(now, step=back.step)
+
+    @torch.no_grad()
+    def _told(self, step: int) -> str:
+        """Return the dialogues of a step in words, with each one's loss where this process can see it."""
+        places = self._places(step)
+        names = [self.names[place] for place in places]
+        if not self.processes.alone:
+            return f"the dialogues {told_rows(names)}"
+        rows = [dialogue_losses(self.base, [self.train_set[place]], self.prompts.pad_id)[0] for place in places]
+        return f"the dialogues {told_rows(names, [row.nll / row.tokens for row in rows])}"
 
     def _flops(self, batch: Sequence[EncodedDialogue]) -> float:
-        return self.work.training(*_sizes(batch), weights_trained=self.wrapper is None)
+        return self.work.training(*sizes(batch), weights_trained=self.wrapper is None)
 
     def _evaluate(
         self, result: SFTResult, point: HeldOutPoint, tracker: Tracker, task: Task, stop: StopRequest
     ) -> None:
         with stop.at_once(), eagerly(), self.processes.whole(self.base):
             loss = held_out_loss(self.base, self.validation_set, self.prompts.pad_id, self.processes)
+            self.stability.check_held_out(loss, "the held-out dialogues")
             samples = self._samples()
         if self.meter and self.processes.main:  # of all of them
-            self.meter.add(flops=self.work.forward(*_sizes(self.validation_set)))
+            self.meter.add(flops=self.work.forward(*sizes(self.validation_set)))
         result.curve.append(replace(point, loss=loss))
         self._show(result.curve[-1], samples, tracker)
         task.advance(0, held_out=loss)
@@ -263,7 +276,7 @@ class SFTTrainer:
     def _weights(self) -> dict[str, Tensor]:
         return {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
 
-    def _save(self, result: SFTResult, now: HeldOutPoint, *, best: bool) -> None:
+    def _save(self, result: SFTResult, now: HeldOutPoint, *, best: bool, sound: bool) -> None:
         self.processes.align(self.parameters)
         moments, groups = optimizer_tensors(self.gradient_step.optimizer)
         rng, rng_state = self.processes.capture_rng()
@@ -275,13 +288,18 @@ class SFTTrainer:
             "rng": rng_state,
             "compiled": self.gradient_step.compiled,
             "loss_scale": self.gradient_step.scaler.state_dict(),
+            "stability": self.stability.state(),
         }
-        self.checkpoints.save(now.step, tensors, state, best=best)
+        self.checkpoints.save(now.step, tensors, state, best=best, sound=sound)
 
     def _resume(self, result: SFTResult) -> HeldOutPoint:
         saved = self.checkpoints.load_last()
         if saved is None:
             return HeldOutPoint(0, 0, 0.0, math.nan)
+        self.stability.restore(saved.state.get("stability"))
+        return self._restore(saved, result)
+
+    def _restore(self, saved: Checkpoint, result: SFTResult) -> HeldOutPoint:
         self._load_weights(saved.tensors["weights"])
         restore_optimizer(self.gradient_step.optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
         self.gradient_step.scaler.load_state_dict(saved.state["loss_scale"])
@@ -289,6 +307,7 @@ class SFTTrainer:
             self.gradient_step.stop_compiling()
         self.processes.restore_rng(saved.tensors["rng"], saved.state["rng"])
         result.curve = [HeldOutPoint(**point) for point in saved.state["curve"]]
+        result.rollbacks = self.stability.rollbacks
         return HeldOutPoint(**{**saved.state["now"], "loss": math.nan})
 
     def _restore_best(self) -> None:
@@ -304,46 +323,10 @@ class SFTTrainer:
                 weight.copy_(tensors[name])
 
 
-def encode_dialogues(
-    prompts: PromptFormat, perspectives: Sequence[Perspective], config: SFTConfig
-) -> list[EncodedDialogue]:
-    """Encode dialogues with the turn weights of the settings; those left without any loss token are left out."""
-    encoded = []
-    for perspective in perspectives:
-        drawn = persona_turns(perspective)
-        weights = [config.persona_turn_weight if on else config.other_turn_weight for on in drawn]
-        encoded.append(prompts.encode_dialogue(perspective, weights))
-    return [dialogue for dialogue in encoded if any(dialogue.loss_weights)]
-
-
-@torch.no_grad()
-def held_out_loss(
-    model: PreTrainedModel, dialogues: Sequence[EncodedDialogue], pad_id: int, processes: Processes | None = None
-) -> float:
-    """Return the mean negative log-likelihood, nats a token, over all tokens that carry a loss."""
-    model.eval()
-    order = sorted(range(len(dialogues)), key=lambda index: len(dialogues[index].input_ids))
-    nll = 0.0
-    tokens = 0
-    processes = processes or Processes()
-    for start in processes.own(range(0, len(order), 4)):
-        batch = [dialogues[index] for index in order[start : start + 4]]
-        for sums in dialogue_losses(model, batch, pad_id):
-            nll += sums.nll
-            tokens += sums.tokens
-    return processes.total(nll) / processes.total(tokens)
-
-
 def _made_with(config: SFTConfig, lora: LoraConfig | None) -> dict[str, Any]:
     """Return the settings that decide what a training comes to."""
     settings = config.model_dump(mode="json", exclude={"compile", "micro_batch_size", "samples"})
     return {"sft": settings, "lora": lora and lora.model_dump(mode="json")}
-
-
-def _sizes(dialogues: Sequence[EncodedDialogue]) -> tuple[list[int], int]:
-    """Return the lengths of dialogues and the number of their tokens that carry a loss."""
-    asked = sum(weight > 0 for dialogue in dialogues for weight in dialogue.loss_weights[1:])
-    return [len(dialogue.input_ids) for dialogue in dialogues], asked
 
 
 def _schedule(step: int, total: int, warmup_share: float) -> float:

@@ -86,6 +86,15 @@ class TrackedStage:
     config: Mapping[str, Any]
 
 
+def worth_sampling(number: int, often: int = 100) -> bool:
+    """Say whether samples are written down at the ``number``-th chance: always below 2 · often, then ever more seldom.
+
+    From k · often on it is every k-th time. So N chances leave about often · (2 + ln(N / often)) samples, where each
+    would be megabytes, or thousands of files, after a night.
+    """
+    return number % max(1, number // often) == 0
+
+
 class _Trackers:
     """The CSV files, which must be written, and others that may fail: a lost dashboard ends no training."""
 

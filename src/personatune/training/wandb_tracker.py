@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from personatune.training.tracking import TrackedStage
+from personatune.training.tracking import TrackedStage, worth_sampling
+
+_TABLES_OFTEN = 8  # every table of W&B's is files of its own
 
 
 class WandbTracker:
@@ -61,12 +63,14 @@ class WandbTracker:
         self._run.define_metric("*", step_metric="step")
         self._row = max(resume_step, self._run.step - 1) if resume_step else -1
         self._step: int | None = None
+        self._sampled = 0
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._write({name: float(value) for name, value in metrics.items()}, step)
 
     def samples(self, name: str, rows: Sequence[Mapping[str, str]], step: int) -> None:
-        if rows:
+        self._sampled += 1
+        if rows and worth_sampling(self._sampled, _TABLES_OFTEN):
             columns = list(dict.fromkeys(column for row in rows for column in row))
             cells = [[row.get(column, "") for column in columns] for row in rows]
             with self._inside_the_run():

@@ -14,11 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from personatune.dialogue import Persona, Probe
 from personatune.errors import UserError, did_you_mean
+from personatune.plain_yaml import NotYamlError, parse_yaml
 from personatune.words import stem, words
 
 Kind = Literal["everyday", "brand", "character"]
@@ -163,14 +163,11 @@ def _parse(file: Path, text: str) -> tuple[tuple[ProbePersona, ...], tuple[Findi
 
 
 def _entries(file: Path, text: str) -> list[Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is compiled in
     try:
-        entries = yaml.load(text, Loader=loader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{file}{line}: not valid YAML ({error.problem}); quote strings that hold a colon") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from error
+        entries = parse_yaml(text)
+    except NotYamlError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise UserError(f"{file}{line}: not valid YAML ({error}); quote strings that hold a colon") from error
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{file}: found {type(entries).__name__}, expected a YAML list of personas (docs/probes.md)")
     return entries

@@ -1,0 +1,1 @@
+"""What the campaigns on strangers' text and files share."""
