@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,21 +45,20 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         card = Path(folder) / "wilma.png"
-        terminal = [typed("cards", "convert", card.name, "--persona", CARD, "--name", "Wilma", folder=Path(folder))]
-        with running_demo(Path(folder)) as (address, told):
-            terminal.append(told)
+        words = ["cards", "convert", str(card), "--persona", CARD, "--name", "Wilma"]
+        subprocess.run([sys.executable, "-m", "personatune", *words], check=True, capture_output=True)
+        with running_demo(Path(folder)) as address:
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             for name in chosen.only:
-                picture = SHOTS[name](Stage(browser, address, card, "\n".join(terminal)))
-                save(picture, chosen.out / f"demo-{name}.png")
+                save(SHOTS[name](Stage(browser, address, card)), chosen.out / f"demo-{name}.png")
             browser.close()
 
 
 class Stage:
     """What a shot works with."""
 
-    def __init__(self, browser: Browser, address: str, card: Path, terminal: str) -> None:
-        self.browser, self.address, self.card, self.terminal = browser, address, card, terminal
+    def __init__(self, browser: Browser, address: str, card: Path) -> None:
+        self.browser, self.address, self.card = browser, address, card
 
     def visit(self, size: tuple[int, int] = DESKTOP, *, dark: bool = False, scale: int = 1) -> Page:
         context = self.browser.new_context(
@@ -92,6 +91,11 @@ class Stage:
             tab.locator(f"#pt-chat .pt-reply >> nth={number - 1}").wait_for()
         tab.wait_for_timeout(1000)  # the last marks, the plot
 
+    def chat_seen_whole(self, tab: Page) -> None:
+        """Chat in a box that is tall enough for all turns: it scrolls in use, and a picture can't."""
+        tab.add_style_tag(content="#pt-chat { height: 660px !important; }")
+        self.chat(tab)
+
 
 def shoot(tab: Page, *, whole: bool = True) -> bytes:
     tab.mouse.move(0, 0)
@@ -100,21 +104,6 @@ def shoot(tab: Page, *, whole: bool = True) -> bytes:
     picture = tab.screenshot(full_page=whole)
     tab.context.close()
     return picture
-
-
-def terminal(stage: Stage) -> bytes:
-    """The commands before the browser, as a terminal shows them."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
-    for line in stage.terminal.splitlines():
-        console.print(Text(line, style="bold green" if line.startswith("$") else ""), soft_wrap=False)
-    tab = stage.browser.new_context(viewport={"width": 940, "height": 200}).new_page()
-    body = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-    style = "body{margin:0;background:#0f172a;color:#e2e8f0}pre{font:14px/1.45 monospace;padding:14px 18px;margin:0}"
-    tab.set_content(f"<style>{style}</style>{body}")
-    return shoot(tab)
 
 
 def start(stage: Stage) -> bytes:
@@ -133,7 +122,7 @@ def desktop(stage: Stage) -> bytes:
     """A chat of three turns with its marks and figures."""
     tab = stage.visit()
     stage.begin(tab)
-    stage.chat(tab)
+    stage.chat_seen_whole(tab)
     return shoot(tab)
 
 
@@ -164,7 +153,7 @@ def dark(stage: Stage) -> bytes:
     """A chat in the dark."""
     tab = stage.visit(dark=True)
     stage.begin(tab)
-    stage.chat(tab)
+    stage.chat_seen_whole(tab)
     return shoot(tab)
 
 
@@ -179,7 +168,6 @@ def _challenged(stage: Stage) -> Page:
 
 
 SHOTS: dict[str, Callable[[Stage], bytes]] = {
-    "terminal": terminal,
     "start": start,
     "card": card,
     "desktop": desktop,
@@ -190,49 +178,22 @@ SHOTS: dict[str, Callable[[Stage], bytes]] = {
 }
 
 
-def typed(*words: str, folder: Path) -> str:
-    """Run a command of personatune and return it as a terminal shows it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "personatune", *words], cwd=folder, check=True, capture_output=True, text=True
-    )
-    return f"{_prompt(*words)}\n{done.stdout}{done.stderr}".rstrip()
-
-
-def _prompt(*words: str) -> str:
-    return " ".join(["$ personatune", *(f'"{word}"' if " " in word else word for word in words)])
-
-
 @contextmanager
-def running_demo(folder: Path) -> Iterator[tuple[str, str]]:
-    """Start the demo in a folder; yield its address and what the terminal shows."""
-    port = _free_port()
-    options = ["--temperature", "0", *([] if port == 7860 else ["--port", str(port)])]
+def running_demo(folder: Path) -> Iterator[str]:
+    """Start the demo in a folder, where its votes go; yield its address when it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--temperature", "0", "--port", str(port)]
     with subprocess.Popen(
         [sys.executable, "-m", "personatune", "demo", *options], cwd=folder, text=True, stdout=subprocess.PIPE
     ) as demo:
         try:
-            yield f"http://127.0.0.1:{port}/", "\n".join([_prompt("demo", *options), *_until_ready(demo.stdout)])
+            if not any("http://" in line for line in demo.stdout or ()):
+                sys.exit("the demo ended before it was ready")
+            yield f"http://127.0.0.1:{port}/"
         finally:
             demo.terminate()
-
-
-def _until_ready(output: Any) -> Iterator[str]:
-    for line in output:
-        yield line.rstrip()
-        if "http://" in line:
-            return
-    sys.exit("the demo ended before it was ready")
-
-
-def _free_port() -> int:
-    for port in (7860, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    sys.exit("no free port")
 
 
 def save(picture: bytes, target: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from personatune.cli.failures import machine_failure
 from personatune.errors import UserError
 from personatune.model import backbone
 from personatune.training.checkpoints import CheckpointManager
@@ -108,3 +110,12 @@ def test_a_user_without_a_home_is_asked_for_a_cache(monkeypatch: pytest.MonkeyPa
     assert str(caught.value) == (
         "this user has no home directory for the cache; name a folder that can be written: PERSONATUNE_CACHE=FOLDER"
     )
+
+
+def test_a_file_system_that_fails_elsewhere_is_a_line_and_a_mistake_of_ours_stays_a_trace() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/mnt/run/metrics.csv")
+    assert machine_failure(full) == (
+        "/mnt/run/metrics.csv: No space left on device; what was complete before stays as it was"
+    )
+    assert machine_failure(FileNotFoundError(errno.ENOENT, "No such file", "/mnt/run")) is None
+    assert machine_failure(RuntimeError("shapes don't fit")) is None
