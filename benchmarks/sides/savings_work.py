@@ -17,7 +17,7 @@ from personatune.model.backbone import load_tokenizer
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.prompts import EncodedDialogue, PromptFormat, prompt_format
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
-from personatune.training.sft import encode_dialogues
+from personatune.training.sft_dialogues import encode_dialogues
 from sides.real_data import pairs_from, read_perspectives
 
 FORWARD, FROZEN, TRAINED = 2.0, 4.0, 6.0

@@ -22,7 +22,7 @@ def encoded(tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path
     """Sixteen dialogues as tokens, every own turn weighing the same."""
     from personatune.config import SFTConfig
     from personatune.data.sources import DatasetLoader
-    from personatune.training.sft import encode_dialogues
+    from personatune.training.sft_dialogues import encode_dialogues
 
     dialogues.write(tmp_path / "made.jsonl", 16)
     views = [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import size
+from personatune.data.sources import DatasetLoader
 
 SCRIPT = Path(size.__file__)
 
@@ -32,7 +33,7 @@ def test_thirty_thousand_dialogues_are_prepared_in_bounded_memory(tmp_path: Path
 
 
 def test_copies_differ_but_for_the_duplicates_and_keep_their_speakers() -> None:
-    real = size.DatasetLoader("chitchat", fraction=0.02).load().dialogues
+    real = DatasetLoader("chitchat", fraction=0.02).load().dialogues
     rows = list(size.many(real, 5 * len(real), seed=1))
     assert len({row["id"] for row in rows}) == len(rows)
     texts = {json.dumps([row["turns"], row["personas"]]) for row in rows}

@@ -27,7 +27,7 @@ from personatune.pipeline.estimate import (
     this_machine,
     too_little,
 )
-from personatune.training.sft import encode_dialogues
+from personatune.training.sft_dialogues import encode_dialogues
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels

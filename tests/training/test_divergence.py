@@ -254,7 +254,7 @@ def test_ppo_goes_back_with_a_quarter_of_both_rates_and_stops_the_second_time(be
             found["value_loss"] = NAN
         return found
 
-    trainer.step.gradients = gradients  # type: ignore[method-assign]
+    trainer.step.gradients = gradients  # type: ignore[method-assign,assignment]
     result = trainer.train()
     assert [(row["step"], row["back_to"]) for row in result.rollbacks] == [(3, 2)]
     assert "value_loss nan" in result.rollbacks[0]["what"]
