@@ -254,7 +254,7 @@ def test_ppo_goes_back_with_a_quarter_of_both_rates_and_stops_the_second_time(be
             found["value_loss"] = NAN
         return found
 
-    trainer.step.gradients = gradients  # type: ignore[method-assign, assignment]
+    trainer.step.gradients = gradients  # type: ignore[method-assign,assignment]
     result = trainer.train()
     assert [(row["step"], row["back_to"]) for row in result.rollbacks] == [(3, 2)]
     assert "value_loss nan" in result.rollbacks[0]["what"]
@@ -307,7 +307,7 @@ def test_rows_without_a_finite_loss_are_named_first() -> None:
 
 
 def test_the_sound_checkpoint_outlives_newer_ones_and_those_can_be_dropped(tmp_path: Path) -> None:
-    manager = CheckpointManager(tmp_path, keep_last=1)
+    manager = CheckpointManager(tmp_path)
     for step, sound in ((2, True), (4, True), (5, False), (6, False)):
         manager.save(step, {"a": {"x": torch.full((2,), float(step))}}, {}, sound=sound)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-000004", "checkpoint-000006"]

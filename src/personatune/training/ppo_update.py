@@ -237,8 +237,8 @@ class PPOUpdate:
                 optimizer.zero_grad(set_to_none=True)
         return figures
 
-    def _optimizers(self) -> list[torch.optim.Optimizer]:
-        return [one for one in (self.policy_optimizer, self.critic_optimizer) if one is not None]
+    def _optimizers(self) -> list[torch.optim.AdamW]:
+        return [self.policy_optimizer, *([self.critic_optimizer] if self.critic_optimizer is not None else [])]
 
     def gradients(self, experience: Experience, numbers: Sequence[int]) -> dict[str, float]:
         """Add the gradients of the losses on some replies to policy and critic; returns what `minibatch` does.
