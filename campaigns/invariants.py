@@ -73,8 +73,8 @@ class Road:
 
 ROADS = (
     Road("seed", 0.0, 0.0),
-    Road("micro_batch", 0.02, 1e-3, ("sft.micro_batch_size=2",), ("sft",)),
-    Road("processes", 0.02, 1e-3, processes=2),
+    Road("micro_batch", 2e-3, 1e-5, ("sft.micro_batch_size=2",), ("sft",)),
+    Road("processes", 2e-3, 1e-5, processes=2),
     Road("resumed", 0.0, 0.0, interrupted=True),
 )
 
