@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,12 @@ def base(tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path) -
     return tmp_path
 
 
+def program(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a process of its own: W&B takes hold of the outputs of the one it runs in."""
+    command = [sys.executable, "-m", "personatune", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
 def test_the_search_finds_a_secret_in_a_binary_file(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "x.bin").write_bytes(b"\0\xff" + SECRETS["HF_TOKEN"].encode())
@@ -58,25 +66,26 @@ def test_the_search_finds_a_secret_in_a_binary_file(tmp_path: Path) -> None:
 
 
 def test_a_tracked_training_and_its_report_hold_no_secret(
-    base: Path, secrets: dict[str, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    base: Path, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(base / "trackio"))
     monkeypatch.setenv("WANDB_DIR", str(base))
     runs = base / "runs"
     backends = "tracking.backends=[csv,wandb,tensorboard]"
-    assert call(*beginning("prepare", "tiny", base, runs, backends)) == 0
-    assert call("sft", "--run", "tiny", "--runs", str(runs)) == 0
+    prepared = program(*beginning("prepare", "tiny", base, runs, backends))
+    trained = program("sft", "--run", "tiny", "--runs", str(runs))
+    assert (prepared.returncode, trained.returncode) == (0, 0), trained.stderr
     build_report(runs / "tiny")
     assert list(runs.rglob("*.wandb"))
     assert list(runs.rglob("events.out.tfevents*"))
     assert (runs / "tiny/report/report.html").is_file()
     assert holding(runs, secrets) == []
-    printed = capfd.readouterr()
-    assert not [name for name, value in secrets.items() if value in printed.out + printed.err]
+    printed = prepared.stdout + prepared.stderr + trained.stdout + trained.stderr
+    assert not [name for name, value in secrets.items() if value in printed]
 
 
 def test_a_failure_that_quotes_a_secret_is_told_without_it(
-    base: Path, secrets: dict[str, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    base: Path, secrets: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError(f"401 for url https://api:{secrets['WANDB_API_KEY']}@example.org ({secrets['HF_TOKEN']})")
@@ -85,7 +94,7 @@ def test_a_failure_that_quotes_a_secret_is_told_without_it(
     runs = base / "runs"
     assert call(*beginning("prepare", "tiny", base, runs, "tracking.backends=[csv,wandb]")) == 0
     assert call("sft", "--run", "tiny", "--runs", str(runs)) == 2
-    told = capfd.readouterr().err
+    told = capsys.readouterr().err
     assert "wandb can't start" in told
     assert not [name for name, value in secrets.items() if value in told]
     assert holding(runs, secrets) == []
