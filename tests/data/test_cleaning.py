@@ -3,8 +3,10 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from personatune.data.cleaning import LONGEST_TURN, clean, clean_text
+from personatune.data.cleaning import _SUSPECT, LONGEST_TURN, _signs, clean, clean_text
 from personatune.dialogue import Dialogue, Persona, Turn
 
 
@@ -122,3 +124,53 @@ def test_persona_sentences_are_mended_and_repeated_ones_fall_away() -> None:
     assert result.dialogues[0].personas["B"].traits == ("I'm in a band.", "I swim.")
     assert result.counts["persona: sentence mended"] == 2
     assert result.counts["persona: sentence repeated"] == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                [
+                    "dogs",
+                    "I like",
+                    "user",
+                    "user 1:",
+                    " ",
+                    "  ",
+                    " .",
+                    "...",
+                    "!",
+                    " '",
+                    "[name]",
+                    "*smiles*",
+                    "(laughs)",
+                    "www.x.y",
+                    "http",
+                    "é",
+                    "\x7f",
+                    "\n",
+                    "\t",
+                    "<b>",
+                    ":",
+                    "Speaker 2:",
+                    "yours?",
+                    "x" * 600,
+                ]
+            ),
+            max_size=5,
+        ).map("".join),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_dialogue_that_is_looked_through_as_a_whole_is_cleaned_as_its_turns_are(texts: list[str]) -> None:
+    one = Dialogue("d", tuple(Turn("AB"[place % 2], text) for place, text in enumerate(texts)), {"A": Persona(("I.",))})
+    expected = [cleaned for text in texts if (cleaned := clean_text(text, Counter()))]
+    kept = clean([one]).dialogues
+    if kept and len(kept[0].turns) == len(expected) and "yours?" not in "".join(texts).lower():
+        assert [turn.text for turn in kept[0].turns] == expected
+    signs = _signs(texts)
+    if signs is not None:
+        plain = [text for text in texts if not any(sign in f"\x7f{text}\x7f" for sign in signs)]
+        assert not any(map(_SUSPECT.search, plain))

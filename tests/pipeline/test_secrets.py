@@ -108,7 +108,7 @@ def test_a_users_error_never_quotes_a_secret_of_the_environment(secrets: dict[st
 
 
 def test_the_servers_key_is_in_no_log_and_no_answer(
-    tiny: TinyModels, secrets: dict[str, str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    tiny: TinyModels, secrets: dict[str, str], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import httpx
 
@@ -129,5 +129,5 @@ def test_the_servers_key_is_in_no_log_and_no_answer(
     assert not [answer.url for answer in answers if key in answer.text + str(answer.headers)]
     own = [record.getMessage() for record in caplog.records if record.name.split(".")[0] in ("personatune", "uvicorn")]
     assert not [line for line in own if key in line]
-    printed = capfd.readouterr()
+    printed = capsys.readouterr()
     assert key not in printed.out + printed.err

@@ -17,11 +17,15 @@ LONGEST_TURN = 100  # words
 # What the patterns below ever look at: their time grows faster than a text, and a megabyte of blanks took minutes.
 LONGEST_TEXT = 5_000  # characters
 
-# Most turns are plain text and need none of the steps below; this one look tells. `_is_plain` tells of most of them
+# Most turns are plain text and need none of the steps below; this one look tells. `_signs` tells of most of them
 # without it, an order of magnitude faster.
 _SUSPECT = re.compile(
     r"[^\x20-\x7e]|[\[({*<]|\s[.,!?'](?:\s|$)|\s\s|[Uu]ser ?[12_]|[Ss]peaker ?[12]\s*:|https?:|www\.|^\s|\s$"
 )
+_EDGE = "\x7f"  # between two turns: no printable character, so that hardly a text has one
+_SIGNS = (
+    "[", "(", "{", "*", "<", "  ", " .", " ,", " !", " ?", " '", "ser", "peaker", "http", "www.", "\x7f ", " \x7f",
+)  # fmt: skip
 _PREFIX = re.compile(r"^\s*(?:user|speaker|person)[ _]?[12ab]\s*:\s*", re.IGNORECASE)
 _STARRED = re.compile(r"\*+([^*\n]{1,120}?)\*+")
 _BRACKETED_ACTION = re.compile(
@@ -75,7 +79,7 @@ def _cleaned(dialogues: Iterable[Dialogue], counts: Counter[str]) -> Iterator[Di
 
 def clean_text(text: str, counts: Counter[str]) -> str:
     """Return one utterance mended, or "" when nothing usable is left; every mend is counted."""
-    if len(text) < 5 * LONGEST_TURN and (_is_plain(text) or not _SUSPECT.search(text)):
+    if len(text) < 5 * LONGEST_TURN and not _SUSPECT.search(text):
         return text
     if len(text) > LONGEST_TEXT:
         text = _counted(text, " ".join(text.split())[:LONGEST_TEXT], "over-long text", counts)
@@ -103,17 +107,16 @@ def clean_text(text: str, counts: Counter[str]) -> str:
     return text if any(character.isalnum() for character in text) or _is_emoticon(text) else ""
 
 
-def _is_plain(text: str) -> bool:
-    """Say of a text without doubt that `_SUSPECT` finds nothing in it; of some others it can't be said."""
-    return (
-        text.isascii()
-        and text.isprintable()
-        and not ("  " in text or "[" in text or "(" in text or "{" in text or "*" in text or "<" in text)
-        and not (" ." in text or " ," in text or " !" in text or " ?" in text or " '" in text)
-        and not ("ser" in text or "peaker" in text or "http" in text or "www" in text)
-        and text[:1] != " "
-        and text[-1:] != " "
-    )
+def _signs(texts: list[str]) -> list[str] | None:
+    """Return pieces of text without which `_SUSPECT` finds nothing in any of the texts; None where it has to look.
+
+    A dialogue is looked through as a whole, so that its turns need not be: most have none or one of these.
+    """
+    whole = f"{_EDGE}{_EDGE.join(texts)}{_EDGE}"
+    printed = whole.replace(_EDGE, "")
+    if not (printed.isascii() and printed.isprintable()) or len(whole) - len(printed) != len(texts) + 1:
+        return None
+    return [sign for sign in _SIGNS if sign in whole]
 
 
 def _clean_dialogue(dialogue: Dialogue, known: dict[str, str], counts: Counter[str]) -> Dialogue | None:
@@ -121,8 +124,17 @@ def _clean_dialogue(dialogue: Dialogue, known: dict[str, str], counts: Counter[s
         counts["dropped: no dialogue"] += 1
         return None
     turns: list[Turn] = []
+    signs = _signs([turn.text for turn in dialogue.turns])
+    edges = signs is not None and ("\x7f " in signs or " \x7f" in signs)
     for turn in dialogue.turns:
-        text = clean_text(turn.text, counts)
+        text = turn.text
+        if signs is None or edges or len(text) >= 5 * LONGEST_TURN:
+            text = clean_text(text, counts)
+        else:
+            for sign in signs:
+                if sign in text:
+                    text = clean_text(text, counts)
+                    break
         if not text:
             counts["empty turn"] += 1
         elif turns and turns[-1].speaker == turn.speaker:
