@@ -102,6 +102,7 @@ def configured(app: FastAPI, limits: Limits, *, grace: int = 3, log_level: str =
         app,
         http=guarded(limits),
         ws="none",
+        log_config=None,  # its own shuts every handler of the process, and absl's closes the output it writes to
         log_level=log_level,
         timeout_graceful_shutdown=grace,
         timeout_keep_alive=int(limits.idle_seconds),
