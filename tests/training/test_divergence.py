@@ -310,7 +310,11 @@ def test_the_sound_checkpoint_outlives_newer_ones_and_those_can_be_dropped(tmp_p
     manager = CheckpointManager(tmp_path)
     for step, sound in ((2, True), (4, True), (5, False), (6, False)):
         manager.save(step, {"a": {"x": torch.full((2,), float(step))}}, {}, sound=sound)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-000004", "checkpoint-000006"]
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == [
+        "checkpoint-000004",
+        "checkpoint-000005",
+        "checkpoint-000006",
+    ]
     found = manager.load_sound()
     assert found is not None
     assert found.step == 4
