@@ -213,7 +213,7 @@ def _values(given: dict[str, Any]) -> str | None:
 
 def _make(words: Sequence[str], _inline: bool) -> str | None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    targets = set(" ".join(re.findall(r"^([a-z -]+):", text, re.MULTILINE)).split())
     variables = {*re.findall(r"^([A-Z]+) \??=", text, re.MULTILINE), *re.findall(r"\$\(([A-Z]+)\)", text)}
     for word in words:
         known, expected = (variables, "variables") if "=" in word else (targets, "targets")
