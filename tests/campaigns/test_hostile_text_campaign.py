@@ -21,15 +21,17 @@ def form(name: str) -> Form:
     return FORMS[name]()
 
 
-# SmolLM2 lacks tokens for some control bytes: what stands around one in a persona sentence is joined.
-_OPEN = pytest.mark.xfail(reason="a control byte without a token joins its neighbours", strict=False)
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=_OPEN) if "SmolLM2" in name else name for name in FORMS])
+@pytest.mark.parametrize("name", FORMS)
 def test_hostile_dialogues_read_back_as_they_were_said(name: str) -> None:
     tally = run(form(name), 120)
     assert tally.confusion is None
     assert tally.dialogues >= 100
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_control_character_that_is_a_blank_parts_words_in_a_persona(name: str) -> None:
+    dialogue = HostileDialogue(Persona(("0\x1d0", "1\x041")), (Turn("partner", "Hi!"), Turn("self", "a\x1db")))
+    assert check(form(name), dialogue) > 0
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -108,6 +108,7 @@ def test_a_shelf_in_a_file_is_a_list_that_leaves_nothing_behind(tmp_path: Path) 
 
 def test_without_a_folder_shelves_are_lists() -> None:
     with Shelves() as shelves:
+        assert [*shelves.perspectives()] == []
         assert isinstance(shelves.perspectives(), list)
 
 
