@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.program import call
 
 from personatune.training.tracking import open_tracker
 
@@ -63,20 +63,6 @@ class Program:
 
     def stage(self, command: str, *more: str) -> Outcome:
         return self(command, "--run", "tiny", "--runs", str(self.runs), *more)
-
-
-def call(*words: str) -> int:
-    from personatune.cli import main
-
-    before = sys.argv
-    sys.argv = ["personatune", *words]
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def beginning(command: str, runs: Path, base: Path, *settings: str, model: str = "", data: str = "") -> list[str]:

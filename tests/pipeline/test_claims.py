@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.program import call
 
 from personatune.config import load_config
 from personatune.errors import UserError
@@ -49,19 +50,6 @@ def holder(runs: Path) -> Iterator[subprocess.Popen[str]]:
     yield process
     process.kill()
     process.communicate()
-
-
-def call(*words: str) -> int:
-    from personatune.cli import main
-
-    before, sys.argv = sys.argv, ["personatune", *words]
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.pipeline.test_run import call
+from tests.program import call
 
 from personatune.training.divergence import DivergedError
 from personatune.training.sft import SFTTrainer

@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from tests.program import call
 
 from personatune.errors import UserError
 from personatune.model.generation import Sampling
@@ -35,21 +35,6 @@ SMALL = (
     "evaluation.personas=3", "evaluation.turns=5", "evaluation.quality_contexts=4",
     "evaluation.perplexity_dialogues=4", "evaluation.max_new_tokens=6", "evaluation.bootstrap_samples=100",
 )  # fmt: skip
-
-
-def call(*words: str) -> int:
-    """Run the program as its entry point does, in this process; return its exit code."""
-    from personatune.cli import main
-
-    before = sys.argv
-    sys.argv = ["personatune", *words]
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.program import call
 
 from personatune.config import save_config
 from personatune.dialogue import Context, Persona, PreferencePair, Turn
@@ -35,21 +36,6 @@ SMALL = (
     "evaluation.max_new_tokens=6", "evaluation.bootstrap_samples=100", "compare.target_evaluation=1",
 )  # fmt: skip
 Outcome = tuple[int, str, str]
-
-
-def call(*words: str) -> int:
-    """Run the program as its entry point does, in this process; return its exit code."""
-    from personatune.cli import main
-
-    before = sys.argv
-    sys.argv = ["personatune", *words]
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def beginning(command: str, name: str, base: Path, runs: Path, *settings: str) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.pipeline.test_run import beginning, call
+from tests.pipeline.test_run import beginning
+from tests.program import call
 from tests.serving.conftest import HI, Echo, serving
 
 from personatune.report.build import build_report
