@@ -198,7 +198,8 @@ def after_running_out(run: Run, stage: str, peak: int) -> str:
         found = predict(run.config, this_machine(run.config), run_lengths(run), [stage])
         enough = min(float(peak), 0.9 * found.peak.bytes)  # the estimate may be too low
         flags = nearest_that_fits(run.config, replace(found, place=replace(found.place, memory=int(enough))))
-    except Exception:  # there is no stage of this name, or still no memory to count in: the line is told all the same
+    except (UserError, LookupError, ValueError, MemoryError, RuntimeError, OSError):
+        # no figures for such a stage (a baseline), its files are gone, or still no memory to count in
         return f"{told}; {way_out}"
     if not flags:
         return f"{told}; no smaller setting fits, {way_out}"
