@@ -22,8 +22,8 @@ EXTRAS := dev demo serve notebooks docs tracking qlora
 TORCH ?= torch
 COMMA := ,
 SPACE := $(subst ,, )
-# Two processes: the tests take 200 s on two free cores. One thread each: the tests' models are tiny.
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2
+# Two processes, one thread each: the tests' models are tiny. A module whose fixture trains stays in one of them.
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20

@@ -139,7 +139,7 @@ def _feed(reader: Reader, folder: Path, given_input: Input, tally: Tally) -> Non
 
 def told_badly(line: str, name: str) -> str:
     """Return what is wrong with a `UserError`'s line, or an empty text."""
-    if "\n" in line or not line.isprintable():
+    if "\n" in line or not line.replace("\u200d", "").isprintable():  # emoji keep their joiner, as on purpose
         return f"message: not one plain line: {line[:80]!r}"
     if len(line) > LONGEST_LINE + 100:
         return f"message: {len(line):,} characters"

@@ -54,11 +54,16 @@ def test_full_fine_tuning_takes_the_rate_that_came_furthest_in_a_few_steps(compa
     assert ledger[-1]["tokens_trained"] > comparison["full"]["tokens"]  # the ledger counts the search
 
 
-def test_a_rate_that_was_set_is_taken_without_a_search(compared: Any) -> None:
+def test_a_rate_that_was_set_is_taken_without_a_search_and_the_report_says_so(compared: Any) -> None:
+    from personatune.report.sections import comparison_table
+
     _, comparison = compared("compare.full_learning_rate=2e-3")
     assert comparison["full_learning_rate"] == 2e-3
     assert comparison["choice"] == []
     assert comparison["note"] == "Full fine-tuning at a learning rate of 0.002, which was set."
+    table = comparison_table({"comparison": comparison, "missing": {}, "costs": {}})
+    assert table.note is not None
+    assert comparison["note"] in table.note
 
 
 def test_rates_tried_before_an_interrupt_are_not_tried_again(compared: Any, tmp_path: Path) -> None:
@@ -87,12 +92,3 @@ def test_a_rate_that_diverges_is_out_of_the_search_and_ends_nothing(
     assert comparison["choice"][0] == {"learning_rate": 0.5, "loss": None, "steps": 3}
     assert comparison["full_learning_rate"] == 5e-3
     assert "of 0.5 (diverged), 0.005 (held-out loss" in comparison["note"]
-
-
-def test_the_report_says_how_the_rate_was_chosen(compared: Any) -> None:
-    from personatune.report.sections import comparison_table
-
-    _, comparison = compared("compare.full_learning_rate=2e-3")
-    table = comparison_table({"comparison": comparison, "missing": {}, "costs": {}})
-    assert table.note is not None
-    assert "which was set" in table.note

@@ -25,6 +25,8 @@ from personatune.training.dpo import DPOTrainer
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
 
+pytestmark = pytest.mark.xdist_group("a run with a reward model")
+
 SMALL = (
     "model.max_length=384", "lora.rank=4", "data.validation_share=0.2", "data.test_share=0.2",
     "tracking.backends=[csv]", "data.max_dialogues=24", "sft.batch_size=4", "sft.learning_rate=1e-2",
@@ -218,6 +220,7 @@ def times(folder: Path) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in folder.rglob("result.json")}
 
 
+@pytest.mark.slow
 def test_every_method_gets_a_row_with_figures_and_seconds_and_is_kept(program: Program) -> None:
     ledger = [json.loads(row) for row in (program.run.directory / "costs.jsonl").read_text().splitlines()]
     reward = sum(row["wall_seconds"] for row in ledger if row["stage"] == "reward")

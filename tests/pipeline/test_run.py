@@ -24,6 +24,8 @@ from personatune.training.tracking import open_tracker
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
 
+pytestmark = pytest.mark.xdist_group("a whole run")
+
 SMALL = (
     "model.max_length=384", "lora.rank=4", "data.validation_share=0.2", "data.test_share=0.2",
     "tracking.backends=[csv]", "data.max_dialogues=24", "sft.batch_size=4", "sft.learning_rate=1e-2",
