@@ -246,6 +246,18 @@ def test_an_unusable_file_is_told_in_one_line(tmp_path: Path, name: str, content
     assert "\n" not in message
 
 
+def test_a_parquet_file_whose_text_is_no_utf_8_is_told_in_one_line(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path = tmp_path / "latin.parquet"
+    columns = {"persona": [["I am José."]], "turns": [["Hi!", "I walk."]]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="none", use_dictionary=False)
+    assert "José".encode() in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace("José".encode(), b"Jos\xe9\xe9"))
+    with pytest.raises(UserError, match=r"latin\.parquet: not a readable Parquet file \('utf-8' codec can't decode"):
+        load(path)
+
+
 def test_few_broken_rows_are_counted_many_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "mostly.jsonl"
     path.write_text("\n".join([GOOD] * 150 + ["{oops", '{"persona": ["I run."], "turns": []}', "{}"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ def test_plain_peft_loads_a_saved_adapter_to_the_same_logits(
     assert torch.equal(logits(plain), expected)
     assert not torch.allclose(logits(tiny.model(family)), expected, atol=1e-2)
     assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    targets = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["target_modules"]
+    assert targets == sorted(targets)  # PEFT's set has another order in each process
 
 
 def test_we_load_what_we_saved_frozen_or_to_train_on(

@@ -219,7 +219,7 @@ def _parquet_rows(path: Path, split: str | None) -> Iterator[Row]:
         for batch in table.iter_batches(batch_size=1024):
             for value in batch.to_pylist():
                 yield Row(f"{path}, row {next(numbers)}", value, split)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a readable Parquet file ({reason}); fetch it again") from error
 

@@ -149,6 +149,10 @@ def save_adapter(model: PeftModel, target: Path, adapter: str = "default") -> No
                 file.replace(temporary / file.name)
             nested.rmdir()
         (temporary / "README.md").unlink(missing_ok=True)  # an empty card of PEFT's; `export` writes a real one
+        settings = read_json(temporary / "adapter_config.json")
+        if isinstance(settings["target_modules"], list):  # a set in PEFT: each process would write another order
+            settings["target_modules"].sort()
+        (temporary / "adapter_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
 def branch_config(base: PreTrainedModel, layers: nn.ModuleList, branch: BranchConfig) -> Any:
