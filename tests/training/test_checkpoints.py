@@ -102,6 +102,16 @@ def test_a_truncated_only_checkpoint_is_an_error_that_names_the_file(tmp_path: P
         manager.load_last()
 
 
+def test_a_manifest_with_another_hash_is_named_too(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    place = manager.save(3, _weights(3), {}) / "manifest.json"
+    manifest = json.loads(place.read_text(encoding="utf-8"))
+    manifest["sha256"]["state.json"] *= 2  # the first digits are the right ones
+    place.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(UserError, match=r"state\.json: damaged, or not what its manifest\.json tells of"):
+        manager.load_last()
+
+
 def test_a_damaged_best_is_never_replaced_by_another(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     _damage(manager.save(1, _weights(1), {}, best=True) / "adapter.safetensors")

@@ -311,7 +311,10 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Checkpoint:
             raise UserError(f"{file}: gone, though its manifest lists it")
         found = _sha256(file)
         if found != expected:
-            raise UserError(f"{file}: damaged (SHA-256 {found[:12]}, expected {expected[:12]})")
+            told = (
+                f"SHA-256 {found[:12]}…, in manifest.json {expected[:12]}…"  # either of the two may be the damaged one
+            )
+            raise UserError(f"{file}: damaged, or not what its manifest.json tells of ({told})")
     files = [folder / name for name in hashes if name.endswith(".safetensors")]
     state = read_json(folder / "state.json")
     if not isinstance(state, dict):
