@@ -73,10 +73,11 @@ def expect_persona(form: Form, system: str, dialogue: HostileDialogue) -> None:
     """Compare the sentences (and the name) that a system message, or a tagged prompt's head, tells."""
     lines, name = system.split("\n"), None
     if isinstance(form.prompts, ChatPrompt):
-        told = read_instruction(system)
+        bare = system.endswith("\n-")  # a last sentence of nothing but lost characters
+        told = read_instruction(f"{system} ." if bare else system)
         if told is None:
             raise ConfusionError(f"no instruction: {system!r}")
-        lines, name = list(told.traits), told.name
+        lines, name = [*told.traits[:-1], "" if bare else told.traits[-1]], told.name
         expect_words(form, name or "", dialogue.persona.name or "", "name")
     traits = dialogue.persona.traits
     if len(lines) != len(traits):
