@@ -308,7 +308,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Checkpoint:
             raise UserError(f"{folder / 'manifest.json'}: damaged ({name!r} is no file of a checkpoint)")
         file = folder / name
         if not file.is_file():
-            raise UserError(f"{file}: gone, though its manifest lists it")
+            raise UserError(f"{file}: gone, though manifest.json lists it")
         found = _sha256(file)
         if found != expected:
             told = (
