@@ -17,27 +17,19 @@ app = typer.Typer(
 
 @app.command()
 def train(
-    dialogues: Annotated[
-        list[str] | None,
-        typer.Option(help="A source of persona dialogues; several by repeating, none by default."),
-    ] = None,
-    derived: Annotated[
-        int, typer.Option(min=0, help="Personas of the dialogues that rules make questions for, each seen once.")
-    ] = 900,
     out: Annotated[Path, typer.Option(help="Folder for recall.safetensors, recall.json and the report.")] = Path(
         "runs/recall"
     ),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the hand-written lines.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the lines.")] = 4,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
 ) -> None:
-    """Train persona recall in minutes, from hand-written lines and derived questions."""
+    """Train persona recall in minutes, from hand-written lines that are in the package."""
     set_up_libraries(long_work=True)
-    from personatune.pipeline.recall import gather, train_recall
+    from personatune.pipeline.recall import train_recall
     from personatune.terminal_progress import RichProgress
     from personatune.training.recall import RecallSettings
 
-    data = gather(dialogues or [], derived)
-    report = train_recall(data, RecallSettings(epochs=epochs, seed=seed), out, RichProgress())
+    report = train_recall(RecallSettings(epochs=epochs, seed=seed), out, RichProgress())
     _print(report["validation"], "validation")
     typer.echo(f"recall.safetensors, recall.json and report.json are in {out}; use it as MODEL+recall={out}")
 
@@ -57,7 +49,7 @@ def check(
 def _print(measured: dict[str, Any], split: str) -> None:
     typer.echo(
         f"{measured['n']} questions of the {split} personas: sentence found first {100 * measured['first']:.1f} %, "
-        f"among the first two {100 * measured['first two']:.1f} %, shown {100 * measured['shown']:.1f} % "
-        f"({measured['sentences']:.2f} sentences); small talk taken for a question "
+        f"among the first two {100 * measured['first two']:.1f} %; alone with {100 * measured['narrowed']:.1f} %, "
+        f"of these the right one {100 * measured['right']:.1f} %; small talk taken for a question "
         f"{100 * measured['small talk narrowed']:.1f} %"
     )

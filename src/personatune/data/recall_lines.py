@@ -23,7 +23,7 @@ class RecallLines:
 
 
 def written_lines(dialogues: Sequence[WrittenDialogue] | None = None) -> list[RecallLines]:
-    """Return the lines of the hand-written dialogues that aren't held out; whoever wrote them said what they ask for."""
+    """Return the lines of the hand-written dialogues that aren't held out, and what each asks for, as written."""
     every = written_dialogues() if dialogues is None else dialogues
     return [RecallLines(one.view.persona.traits, tuple(_lines(one))) for one in every if not held_out(one)]
 

@@ -1,4 +1,4 @@
-"""Persona recall: which persona sentences a partner's line is about, if any.
+"""Persona recall: which persona sentence a partner's line asks for, if any.
 
 A small model that is told five sentences often answers an indirect question from the wrong one. Told the right one
 alone, it has nothing to mix up.
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _KEPT = 4096
 """Vectors of texts that are kept (6 MB): persona sentences come again with every turn."""
+_ANSWERS_KEPT = 512
+"""Every turn is asked about more than once: for its length, and for its reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,16 @@ class Recalled:
     chances: tuple[float, ...]
     none: float
 
-    def places(self, sure_from: float) -> tuple[int, ...]:
-        """Return which sentences to answer from, best first: one; two where unsure; () where none is asked for.
+    def place(self, sure_from: float) -> int | None:
+        """Return which sentence to answer from; None where none is asked for, or where it isn't clear which.
 
         Args:
             sure_from: the share of the best sentence in all sentences' chances from which it stands alone.
         """
         if not self.chances or self.none >= max(self.chances):
-            return ()
-        order = sorted(range(len(self.chances)), key=lambda place: -self.chances[place])  # stable: ties in given order
-        sure = self.chances[order[0]] >= sure_from * sum(self.chances)
-        return tuple(order[: 1 if sure else 2])
+            return None
+        best = max(range(len(self.chances)), key=self.chances.__getitem__)  # the first one of equals
+        return best if self.chances[best] >= sure_from * sum(self.chances) else None
 
 
 def shipped_recall() -> Path:
@@ -72,6 +73,7 @@ class Recall:
         self._network: RecallNetwork
         self.card, self._network = load_recall(folder)
         self._vectors: OrderedDict[str, Tensor] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, tuple[str, ...]], Recalled] = OrderedDict()
         self._lock = Lock()  # several threads of a server or a demo may ask
 
     @property
@@ -80,26 +82,34 @@ class Recall:
         return f"recall {self.card['fingerprint']}, sure from {self.card['sure_from']:g}"
 
     def ask(self, line: str, traits: Sequence[str]) -> Recalled:
-        """Return for each persona sentence the chance that ``line`` asks for it."""
-        import torch
-
+        """Return for each persona sentence the chance that ``line`` asks for it; last answers are kept."""
         if not traits:
             return Recalled((), 1.0)
-        with torch.inference_mode(), self._lock:
-            vectors = self._look_up([line, *traits])
-            chances = self._network(vectors[:1], vectors[1:])[0].softmax(dim=0).tolist()
-        return Recalled(tuple(chances[:-1]), chances[-1])
+        key = (line, tuple(traits))
+        with self._lock:
+            if key not in self._answers:
+                self._answers[key] = self._answer(*key)
+                while len(self._answers) > _ANSWERS_KEPT:
+                    self._answers.popitem(last=False)
+            return self._answers[key]
 
     def narrow(self, context: Context) -> Context:
-        """Return the context with only the persona sentences that its last line is about; with all where it is none."""
+        """Return the context with only the persona sentence that its last line asks for; unchanged where unsure."""
         traits = context.persona.traits
         if len(traits) < 2 or not context.history:
             return context
-        places = self.ask(context.history[-1].text, traits).places(self.card["sure_from"])
-        if not places:
+        place = self.ask(context.history[-1].text, traits).place(self.card["sure_from"])
+        if place is None:
             return context
-        kept = tuple(traits[place] for place in sorted(places))
-        return replace(context, persona=Persona(kept, context.persona.name))
+        return replace(context, persona=Persona((traits[place],), context.persona.name))
+
+    def _answer(self, line: str, traits: tuple[str, ...]) -> Recalled:
+        import torch
+
+        with torch.inference_mode():
+            vectors = self._look_up([line, *traits])
+            chances = self._network(vectors[:1], vectors[1:])[0].softmax(dim=0).tolist()
+        return Recalled(tuple(chances[:-1]), chances[-1])
 
     def _look_up(self, texts: Sequence[str]) -> Tensor:
         import torch

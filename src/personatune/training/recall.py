@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class RecallSettings:
     learning_rate: float = 5e-4
     head_rate: float = 1e-2
     batch_size: int = 16
-    epochs: int = 3
+    epochs: int = 4
     others: float = 0.3
     weight_decay: float = 0.01
     seed: int = 0
@@ -49,27 +49,20 @@ class RecallTrainer:
     """Trains a `RecallNetwork`, from the start each time: it takes minutes. The same seed gives the same weights.
 
     Args:
-        always: what is learnt in every epoch.
-        once: what is spread over the epochs, each seen in one of them.
-        on_epoch: called with the network after each epoch.
+        lessons: personas with their lines, all of them in every epoch.
     """
 
     def __init__(
         self,
         settings: RecallSettings,
-        always: Sequence[RecallLines],
-        once: Sequence[RecallLines] = (),
+        lessons: Sequence[RecallLines],
         progress: Progress | None = None,
-        on_epoch: Callable[[RecallNetwork], None] = lambda network: None,
     ) -> None:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.network = RecallNetwork(settings.base, settings.alone, settings.rank)
         self.progress = progress or SilentProgress()
-        self.on_epoch = on_epoch
-        self._always = list(always)
-        self._once = list(once)
-        random.Random(f"{settings.seed}/once").shuffle(self._once)
+        self._lessons = list(lessons)
         head = [self.network.log_scale, self.network.none_weight, self.network.none_bias]
         known = set(map(id, head))
         rest = [part for part in self.network.parameters() if part.requires_grad and id(part) not in known]
@@ -86,8 +79,7 @@ class RecallTrainer:
         """Train to the end and return the network."""
         epochs = [self._batches(epoch) for epoch in range(self.settings.epochs)]
         total = sum(map(len, epochs))
-        texts = {text for epoch in epochs for batch in epoch for one in batch for text in _texts(one)}
-        self.network.read(sorted(texts))
+        self.network.read([text for one in self._lessons for text in _texts(one)])
         step, average = 0, math.nan
         with self.progress.task("Recall", total) as task:
             for batches in epochs:
@@ -97,7 +89,6 @@ class RecallTrainer:
                     average = loss if math.isnan(average) else 0.98 * average + 0.02 * loss
                     step += 1
                     task.advance(1, loss=average)
-                self.on_epoch(self.network)
         self.network.forget()
         return self.network
 
@@ -145,8 +136,7 @@ class RecallTrainer:
         return float(loss.detach())
 
     def _batches(self, epoch: int) -> list[list[RecallLines]]:
-        share = len(self._once) // self.settings.epochs
-        order = [*self._always, *self._once[epoch * share :][:share]]
+        order = list(self._lessons)
         random.Random(f"{self.settings.seed}/{epoch}").shuffle(order)
         size = self.settings.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
