@@ -21,6 +21,7 @@ from personatune.judging.recall_network import RecallNetwork
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.narrowed_prompts import NarrowedPrompts
 from personatune.pipeline.contenders import load_contender
+from personatune.pipeline.flagship import flagship_folder
 from personatune.pipeline.recall import lessons as shipped_lessons
 from personatune.pipeline.recall import probe_lines
 from personatune.pipeline.reply_strategies import split_recall
@@ -278,3 +279,23 @@ def test_a_written_line_asks_for_what_its_reply_rests_on() -> None:
     found = dict(lines.lines)
     assert found["Hi there, how are you doing today?"] is None
     assert lines.traits[found["That sounds nice. Do you come from a big family?"] or 0] == "I have two brothers."
+
+
+def test_the_shipped_recall_is_small_and_beats_the_encoder_it_came_from() -> None:
+    sizes = [file.stat().st_size for folder in (shipped_recall(), flagship_folder()) for file in folder.iterdir()]
+    assert sum(sizes) < 12e6
+    assert sum(file.stat().st_size for file in shipped_recall().iterdir()) < 1.5e6
+    recall = Recall(shipped_recall())
+    persona = ("I drive a night tram in Gothenburg.", "I put fish sauce on everything.", "I have a one-eyed cat.")
+    asked_for = {
+        "How do you pay your bills?": persona[0],
+        "Who meets you at the door?": persona[2],
+        "What goes into your soup?": persona[1],
+    }
+    for line, trait in asked_for.items():
+        assert recall.narrow(asked(line, persona)).persona.traits == (trait,)
+    for line in ("Hello! How are you today?", "Haha, nice.", "Thanks for telling me."):
+        assert recall.narrow(asked(line, persona)).persona.traits == persona
+    measured = recall.card["measured"]
+    assert measured["first"] > 0.7  # the untrained encoder: 0.67
+    assert measured["small talk narrowed"] < 0.1
