@@ -263,7 +263,7 @@ def test_it_learns_from_nothing_that_is_kept_for_measuring() -> None:
     learnt = [one for part in shipped_lessons().values() for one in part]
     traits = {trait for one in learnt for trait in one.traits}
     for split in ("validation", "test"):
-        for lines in probe_lines(split):  # type: ignore[arg-type]
+        for lines in probe_lines(split):
             assert not traits.intersection(lines.traits)
     kept = [one for one in written_dialogues() if held_out(one)]
     assert kept
