@@ -25,6 +25,7 @@ from personatune.pipeline.flagship import flagship_folder
 from personatune.pipeline.recall import lessons as shipped_lessons
 from personatune.pipeline.recall import probe_lines
 from personatune.pipeline.reply_strategies import split_recall
+from personatune.report.evaluation_tables import evaluation_facts
 from personatune.training.recall import RecallSettings, RecallTrainer
 
 if TYPE_CHECKING:
@@ -298,3 +299,16 @@ def test_the_shipped_recall_is_small_and_beats_the_encoder_it_came_from() -> Non
     measured = recall.card["measured"]
     assert measured["first"] > 0.7  # the untrained encoder: 0.67
     assert measured["small talk narrowed"] < 0.1
+
+
+def test_a_report_tells_who_narrowed_the_persona() -> None:
+    settings = {"decoding": {"temperature": 0.0, "persona_by": "recall 1a2b, sure from 0.5"}, "prompt": "ChatPrompt"}
+    rows = [{"contender": "sft+recall", "settings": {**settings, "seed": 0, "tokenizer": "tiny"}}]
+    evaluation = {
+        "benchmarks": [{"name": "probes", "rows": rows}],
+        "judges": {"judge": None, "why_no_judge": "none", "encoder": None, "why_no_encoder": "none"},
+        "pool": {"replies": 0, "source": "nothing"},
+        "bootstrap_samples": 100,
+    }
+    [line, *_] = evaluation_facts(evaluation)
+    assert line.startswith("sft+recall on probes: temperature 0, persona_by recall 1a2b, sure from 0.5; seed 0")
