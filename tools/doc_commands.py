@@ -187,7 +187,7 @@ def _values(given: dict[str, Any]) -> str | None:
     from personatune.cli.estimate import _bytes
     from personatune.config import PRESETS, load_config
     from personatune.pipeline.benchmark_sets import PROBE_SPLITS, parse_benchmarks
-    from personatune.pipeline.reply_strategies import split_strategy
+    from personatune.pipeline.reply_strategies import split_recall, split_strategy
 
     preset = given.get("preset", "quick")
     if preset not in PRESETS and not preset.endswith((".yaml", ".yml")):
@@ -201,7 +201,8 @@ def _values(given: dict[str, Any]) -> str | None:
         return f"--probes-split {given['probes_split']}: expected one of {', '.join(PROBE_SPLITS)}, all"
     named = [given.get("model"), *(given.get("models") or [])]
     for model in (name for name in named if isinstance(name, str) and "+" in name):
-        if split_strategy(model)[1] is None:
+        plain, strategy = split_strategy(model)
+        if strategy is None and split_recall(plain)[1] is None:
             return f"--model {model}: no such strategy"
     if given.get("methods"):
         from personatune.pipeline.methods import METHODS

@@ -185,10 +185,12 @@ class WrittenDialogue:
 
     Attributes:
         wrong: for the index of an own turn, a reply that contradicts the persona there.
+        rests_on: for the index of an own turn, the place of the persona sentence that it rests on, where there is one.
     """
 
     view: Perspective
     wrong: Mapping[int, str]
+    rests_on: Mapping[int, int] = field(default_factory=dict)
 
     def pairs(self, max_history_turns: int) -> Iterator[PreferencePair]:
         """Yield each reply that has a wrong twin as the better one of a pair of kind "contradiction"."""

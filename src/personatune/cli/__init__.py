@@ -24,6 +24,7 @@ from personatune.cli import (
     preferences,
     probes,
     rank,
+    recall,
     runs,
     serve,
     stages,
@@ -46,6 +47,7 @@ app.add_typer(engagement.app, name="engagement")
 app.add_typer(judge.app, name="judge")
 app.add_typer(preferences.app, name="preferences")
 app.add_typer(probes.app, name="probes")
+app.add_typer(recall.app, name="recall")
 
 
 def main() -> None:

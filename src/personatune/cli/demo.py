@@ -20,8 +20,9 @@ def demo(
         list[str] | None,
         typer.Option(
             "--model",
-            help="flagship (the shipped model), base; sft, ppo or dpo of --run; RUN/sft; a folder or a hub id; +critic "
-            "or +best-of-8 behind it. May be given several times. Without it: flagship and base, or all of --run.",
+            help="flagship (the shipped model), base; sft, ppo or dpo of --run; RUN/sft; "
+            "a folder or a hub id; +recall, +critic or +best-of-8 behind it. May be given several times. Without it: "
+            "flagship and base, or all of --run.",
         ),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", help="The run that sft, ppo and dpo belong to.")] = None,

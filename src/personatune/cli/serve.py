@@ -21,8 +21,8 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            help="flagship (the shipped model); base, sft, ppo, dpo or another model of --run; RUN/sft; a folder or a "
-            "hub id. Without it: flagship, or ppo where --run is given."
+            help="flagship (the shipped model); base, sft, ppo, dpo or another model of "
+            "--run; RUN/sft; a folder or a hub id; +recall behind it. Without it: flagship, or ppo with --run."
         ),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", help="The run that base, sft, ppo and dpo belong to.")] = None,

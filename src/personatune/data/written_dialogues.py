@@ -96,4 +96,5 @@ def _dialogue(name: str, line: _Line) -> WrittenDialogue:
         Turn(speaker, text) for turn in line.turns for speaker, text in (("partner", turn.partner), ("self", turn.bot))
     ]
     wrong = {2 * place + 1: turn.wrong for place, turn in enumerate(line.turns) if turn.wrong is not None}
-    return WrittenDialogue(Perspective(name, Persona(tuple(line.persona)), tuple(turns)), wrong)
+    rests_on = {2 * place + 1: turn.trait for place, turn in enumerate(line.turns) if turn.trait is not None}
+    return WrittenDialogue(Perspective(name, Persona(tuple(line.persona)), tuple(turns)), wrong, rests_on)

@@ -42,7 +42,8 @@ BERT_NAMES = {
 """Our name of a layer's part to that of a BERT checkpoint; query, key and value are one matrix here."""
 
 _LABELS = 3
-_PREMISE, _HYPOTHESIS = 0, 1
+PREMISE, HYPOTHESIS = 0, 1
+"""The roles of a sentence."""
 _PARTS = ("lower", "upper")
 _BEHIND_NORM = ("qkv", "widen")
 _DROPOUT = 0.1
@@ -113,14 +114,14 @@ class CriticNetwork(nn.Module):
 
     def forward(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Tensor:
         """Return the logits of (premise, hypothesis) pairs, (B, 3), in the order of `LABELS`."""
-        first, second = self._read_alone(premises, _PREMISE), self._read_alone(hypotheses, _HYPOTHESIS)
-        hidden_B_T_H = _padded(list(map(torch.cat, zip(first, second, strict=True))))
+        first, second = self.read_alone(premises, PREMISE), self.read_alone(hypotheses, HYPOTHESIS)
+        hidden_B_T_H = padded(list(map(torch.cat, zip(first, second, strict=True))))
         places = torch.arange(hidden_B_T_H.shape[1])[None]
         split = torch.tensor([len(row) for row in first])[:, None]
         end = split + torch.tensor([len(row) for row in second])[:, None]
-        hidden_B_T_H = _through(self.upper, hidden_B_T_H, places < end)
-        premise_B_H = _mean(hidden_B_T_H, places < split)
-        hypothesis_B_H = _mean(hidden_B_T_H, (places >= split) & (places < end))
+        hidden_B_T_H = through(self.upper, hidden_B_T_H, places < end)
+        premise_B_H = mean(hidden_B_T_H, places < split)
+        hypothesis_B_H = mean(hidden_B_T_H, (places >= split) & (places < end))
         features = torch.cat(
             [
                 hidden_B_T_H[:, 0],
@@ -152,19 +153,19 @@ class CriticNetwork(nn.Module):
 
     def read(self, premises: Iterable[str], hypotheses: Iterable[str]) -> None:
         """Read sentences ahead; in one order, so that a training that stops and goes on has the same readings."""
-        self._read_alone(sorted(set(premises)), _PREMISE)
-        self._read_alone(sorted(set(hypotheses)), _HYPOTHESIS)
+        self.read_alone(sorted(set(premises)), PREMISE)
+        self.read_alone(sorted(set(hypotheses)), HYPOTHESIS)
 
     def length(self, premise: str, hypothesis: str) -> int:
         """Return the tokens of a pair whose sentences were read."""
-        return len(self._read[_PREMISE, premise]) + len(self._read[_HYPOTHESIS, hypothesis])
+        return len(self._read[PREMISE, premise]) + len(self._read[HYPOTHESIS, hypothesis])
 
     def forget(self) -> None:
         """Drop the readings kept of sentences (about 15 KB a sentence)."""
         self._read.clear()
 
     @torch.no_grad()
-    def _read_alone(self, texts: Sequence[str], role: int) -> list[Tensor]:
+    def read_alone(self, texts: Sequence[str], role: int) -> list[Tensor]:
         """Return what the lower layers make of each sentence, (T, H); new ones are read, others kept."""
         new = sorted(dict.fromkeys(text for text in texts if (role, text) not in self._read), key=len)
         for start in range(0, len(new), _READ_AT_ONCE):
@@ -174,9 +175,9 @@ class CriticNetwork(nn.Module):
                 for encoding in self.tokenizer.encode_batch(list(map(whole_characters, batch)))
             ]
             lengths = torch.tensor([len(row) for row in rows])
-            ids_B_T = _padded(rows)
+            ids_B_T = padded(rows)
             mask = torch.arange(ids_B_T.shape[1])[None] < lengths[:, None]
-            hidden_B_T_H = _through(self.lower, self.embeddings(ids_B_T, role), mask)
+            hidden_B_T_H = through(self.lower, self.embeddings(ids_B_T, role), mask)
             for text, row, length in zip(batch, hidden_B_T_H, lengths.tolist(), strict=True):
                 self._read[role, text] = row[:length].clone()
         return [self._read[role, text] for text in texts]
@@ -283,23 +284,25 @@ def _tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _through(layers: Iterable[nn.Module], hidden_B_T_H: Tensor, mask_B_T: Tensor) -> Tensor:
+def through(layers: Iterable[nn.Module], hidden_B_T_H: Tensor, mask_B_T: Tensor) -> Tensor:
+    """Return what layers make of rows whose mask says which places are tokens, (B, T, H)."""
     bias = torch.zeros(mask_B_T.shape).masked_fill(~mask_B_T, torch.finfo(hidden_B_T_H.dtype).min)[:, None, None, :]
     for layer in layers:
         hidden_B_T_H = layer(hidden_B_T_H, bias)
     return hidden_B_T_H
 
 
-def _padded(rows: list[Tensor]) -> Tensor:
+def padded(rows: list[Tensor]) -> Tensor:
     """Return rows of unlike length as one tensor, its length a multiple of `_LENGTH_STEP`.
 
     oneDNN compiles a product for every number of rows it meets, which takes as long as a product itself.
     """
-    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    missing = -padded.shape[1] % _LENGTH_STEP
-    return nn.functional.pad(padded, (0, 0) * (padded.dim() - 2) + (0, missing)) if missing else padded
+    together = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    missing = -together.shape[1] % _LENGTH_STEP
+    return nn.functional.pad(together, (0, 0) * (together.dim() - 2) + (0, missing)) if missing else together
 
 
-def _mean(hidden_B_T_H: Tensor, mask_B_T: Tensor) -> Tensor:
+def mean(hidden_B_T_H: Tensor, mask_B_T: Tensor) -> Tensor:
+    """Return the mean over each row's tokens, (B, H)."""
     weights = mask_B_T.unsqueeze(-1).to(hidden_B_T_H.dtype)
     return (hidden_B_T_H * weights).sum(1) / weights.sum(1)

@@ -84,13 +84,14 @@ class Chatbot:
         self.prompts = prompts
         self.sampling = sampling
         self.batch_size = batch_size
+        self.seed = seed
         self.tokens_generated = 0
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
     def decoding(self) -> dict[str, Any]:
         """How replies are drawn, as printed with figures of them."""
-        return dict(self.sampling.to_json())
+        return {**self.sampling.to_json(), **self.prompts.told}
 
     def __call__(self, contexts: Sequence[Context]) -> list[str]:
         """Return one reply a context, in order; contexts of like length share a batch."""

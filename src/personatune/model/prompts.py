@@ -59,6 +59,11 @@ class PromptFormat(ABC):
         self._marks: tuple[str, ...] = ()  # broken in contents
         self.stop_ids = self._find_stop_ids()
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What is to be told with figures of replies to these prompts; nothing for a plain form."""
+        return {}
+
     @abstractmethod
     def _pieces(self, persona: Persona, turns: Sequence[Turn], *, reply_follows: bool) -> list[_Piece]:
         """Write a dialogue as pieces; an own turn's end marker is a structure piece with that turn's index."""

@@ -11,7 +11,7 @@ from personatune.dialogue import Context, Rank, Respond
 from personatune.errors import UserError, did_you_mean
 from personatune.evaluation.floors import CEILING, FLOORS, GenericReplier, HumanCeiling, PersonaCopier, TfidfFloor
 from personatune.pipeline.flagship import FLAGSHIP, flagship_folder
-from personatune.pipeline.reply_strategies import split_strategy, strategic
+from personatune.pipeline.reply_strategies import recalling, split_recall, split_strategy, strategic
 from personatune.pipeline.run import Run
 from personatune.storage import read_json
 
@@ -88,10 +88,11 @@ def load_contender(
     """Find what a reference names and make it ready; models are loaded at once.
 
     Args:
-        reference: ``MODEL+critic`` or ``MODEL+best-of-8`` says one of several candidates (`reply_strategies`);
-            ``tfidf``, ``copier``, ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``);
-            ``RUN/sft``; ``RUN/NAME`` of a variant; ``flagship`` (the shipped model); a ``.jsonl`` file of replies; a
-            folder with an adapter or a model; a hub id; ``embedded``.
+        reference: ``MODEL+recall`` is shown only the persona sentence that a line asks for, ``MODEL+critic`` or
+            ``MODEL+best-of-8`` says one of several candidates (`reply_strategies`); ``tfidf``, ``copier``,
+            ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``); ``RUN/sft``; ``RUN/NAME`` of a
+            variant; ``flagship`` (the shipped model); a ``.jsonl`` file of replies; a folder with an adapter or a
+            model; a hub id; ``embedded``.
         run: the run that ``sft`` and its like belong to; ``base`` without one is ``base`` or the embedded model.
         base: the model under an adapter folder, and what ``base`` means without a run.
         sampling: how models answer; greedy, 60 tokens at most, by default.
@@ -107,8 +108,13 @@ def load_contender(
     if reference.endswith(".jsonl"):
         return _replies(Path(reference))
     plain, strategy = split_strategy(reference)
+    plain, recall = split_recall(plain)
     model, prompts, identity = _load(plain, run, runs, base)
     found = _model(reference, model, prompts, identity, sampling=sampling, batch_size=batch_size, seed=seed)
+    if recall is not None and found.chatbot is not None:
+        narrow = recalling(found.chatbot, recall)
+        identity = {**identity, **narrow.prompts.told}
+        found = replace(found, chatbot=narrow, respond=narrow, identity=identity)
     if strategy is None or found.chatbot is None:
         return found
     of = _stage_of_a_run(plain, run, runs)

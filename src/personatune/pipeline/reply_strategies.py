@@ -1,5 +1,7 @@
-"""Saying one of several candidates, by one name wherever a model is named: ``sft+critic``, ``ppo+best-of-8``.
+"""How a model replies, by one name wherever a model is named: ``sft+recall``, ``sft+critic``, ``ppo+best-of-8``.
 
+- ``recall`` shows the model only the persona sentence that a line asks for (`judging.recall`); it may stand before one
+  of the others: ``sft+recall+critic``.
 - ``critic`` drops the candidates that contradict a persona sentence by the local critic, and says the likeliest of the
   rest; where all of them contradict, the one that does so least.
 - ``best-of-N`` says the candidate that the run's reward model likes best (Nakano et al. 2021, arXiv 2112.09332; Gao et
@@ -11,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from personatune.dialogue import Context
@@ -18,6 +21,7 @@ from personatune.errors import UserError
 from personatune.judging.assertions import asserted
 from personatune.judging.entailment import CONTRADICTION, EntailmentJudge
 from personatune.judging.polarity import mend_contractions
+from personatune.judging.recall import shipped_recall
 from personatune.pipeline.run import Run
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ CANDIDATES = 8
 CONTRADICTION_FROM = 0.5
 """The probability from which a candidate is dropped, where the judge names none of its own."""
 _SUFFIX = re.compile(r"(critic|best-of)(?:-(\d+))?")
+_RECALL = re.compile(r"(.+)\+recall(?:=(.+))?")
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,29 @@ def split_strategy(reference: str) -> tuple[str, Strategy | None]:
     if count < 2:
         raise UserError(f"{reference}: {count} candidates leave nothing to choose; expected 2 at least")
     return model, Strategy("critic" if found[1] == "critic" else "best-of", count)
+
+
+def split_recall(reference: str) -> tuple[str, Path | None]:
+    """Split ``MODEL+recall`` or ``MODEL+recall=FOLDER`` into the model's name and recall's folder; without, None."""
+    found = _RECALL.fullmatch(reference)
+    if found is None:
+        return reference, None
+    return found[1], Path(found[2]) if found[2] else shipped_recall()
+
+
+def recalling(bot: Chatbot, folder: Path) -> Chatbot:
+    """Return a chatbot of the same model and sampling that is shown only the persona sentence a line asks for.
+
+    Raises:
+        UserError: no persona recall in the folder, or a damaged one.
+    """
+    from personatune.judging.recall import Recall
+    from personatune.model.generation import Chatbot
+    from personatune.model.narrowed_prompts import NarrowedPrompts
+
+    recall = Recall(folder)
+    prompts = NarrowedPrompts(bot.prompts, recall.narrow, recall.identity)
+    return Chatbot(bot.model, prompts, bot.sampling, batch_size=bot.batch_size, seed=bot.seed)
 
 
 def strategic(bot: Chatbot, strategy: Strategy, run: Run | None, *, seed: int = 0) -> PickingChatbot:

@@ -222,4 +222,6 @@ def _absences(benchmark: Mapping[str, Any], metrics: Sequence[str]) -> list[str]
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in settings.items())
+    return ", ".join(
+        f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}" for name, value in settings.items()
+    )
