@@ -52,6 +52,11 @@ def head(length: int, path: str = "/v1/chat/completions") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def _told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what would have gone to standard error: under pytest it goes to its own handler."""
+    return [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR", "CRITICAL")]
+
+
 @pytest.fixture
 def hurried(echo: Echo) -> Iterator[Served]:
     with serving(echo, limits=HURRIED) as served:
@@ -76,6 +81,17 @@ def test_a_body_that_comes_letter_by_letter_is_told_so(hurried: Served) -> None:
         assert slow.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
+def test_who_leaves_before_the_body_is_sent_leaves_no_line_in_the_log(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(served) as leaving:
+        leaving.send(head(1000) + b"{")
+        time.sleep(0.3)  # the server waits for the rest
+    time.sleep(0.5)
+    ask(served)
+    assert _told(caplog) == []
+
+
 def test_a_refused_body_cant_be_dribbled_on_for_ever(hurried: Served) -> None:
     with connect(hurried) as slow:
         slow.send(head(10**9))
@@ -84,7 +100,7 @@ def test_a_refused_body_cant_be_dribbled_on_for_ever(hurried: Served) -> None:
 
 
 def test_strangers_bytes_are_refused_and_leave_no_line_in_the_log(
-    served: Served, capfd: pytest.CaptureFixture[str]
+    served: Served, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     for sent in (b"\x16\x03\x01\x02\x00\r\n\r\n", b"\r\n\r\n\r\n: :\r\n\r\n"):
         with connect(served) as stranger:
@@ -94,6 +110,7 @@ def test_strangers_bytes_are_refused_and_leave_no_line_in_the_log(
         stranger.send(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         assert stranger.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert capfd.readouterr() == ("", "")
+    assert _told(caplog) == []
 
 
 def test_a_head_without_end_is_refused(served: Served) -> None:

@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 
 from personatune import __version__
 from personatune.dialogue import Context
@@ -32,6 +33,7 @@ from personatune.serving.requests import Order, read_order
 
 _log = logging.getLogger(__name__)
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::\d{1,5})?")
+_GONE = 499  # the client went away: nobody reads the answer, its status is for the counts
 _DRAINED = 16  # bodies' worth that are read and thrown away, so that the client hears why
 
 
@@ -91,8 +93,12 @@ def create_app(
 
     @app.post("/v1/chat/completions", dependencies=guarded)
     async def complete(request: Request) -> Response:
+        try:
+            body = await _body(request, limits)
+        except ClientDisconnect:
+            return Response(status_code=_GONE)
         # In another thread: a megabyte takes a tenth of a second, in which nobody's stream should stand still.
-        order, context = await asyncio.to_thread(_read, await _body(request, limits), limits, cast)
+        order, context = await asyncio.to_thread(_read, body, limits, cast)
         events = _events(desk, desk.submit(context, order), request, limits.seconds)
         if order.stream:
             return await _streamed(order, events)
@@ -103,7 +109,7 @@ def create_app(
                     pieces.append(happened.text)
                 elif isinstance(happened, Ended):
                     return JSONResponse(Answer(order.model).whole("".join(pieces), happened))
-        return Response(status_code=499)  # the client is gone: nobody reads it
+        return Response(status_code=_GONE)
 
     return app
 
@@ -118,7 +124,7 @@ async def _streamed(order: Order, events: AsyncGenerator[Event, None]) -> Respon
     try:
         await anext(events)
     except StopAsyncIteration:
-        return Response(status_code=499)
+        return Response(status_code=_GONE)
     answer = Answer(order.model)
 
     async def chunks() -> AsyncIterator[str]:
