@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.tiny_bert import save_tiny_bert
 
 from personatune.errors import UserError
 from personatune.judging.critic import Critic, load_judge, shipped_folder
@@ -20,18 +21,7 @@ _WORDS = "[PAD] [UNK] [CLS] [SEP] i have a two dog cat dogs . not no am nurse te
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random BERT with a tokenizer of twenty words."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("bert")
-    (folder / "vocab.txt").write_text("\n".join(_WORDS), encoding="utf-8")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(_WORDS), hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=128,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    return folder
+    return save_tiny_bert(tmp_path_factory.mktemp("bert"), _WORDS, hidden=16, layers=3)
 
 
 @pytest.fixture

@@ -51,6 +51,18 @@ _READ_AT_ONCE = 32  # sentences
 _LENGTH_STEP = 4
 
 
+def require_fit(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Check that tensors have the names and shapes of a network's own.
+
+    Raises:
+        ValueError: one is missing, foreign or of another shape.
+    """
+    expected, found = ({name: tensor.shape for name, tensor in side.items()} for side in (own, given))
+    if expected != found:
+        wrong = sorted({*expected.items()} ^ {*found.items()})[0][0]
+        raise ValueError(f"tensor {wrong} doesn't fit this network")
+
+
 class CriticNetwork(nn.Module):
     """Entailment, neutral and contradiction logits for pairs of sentences.
 
@@ -105,11 +117,7 @@ class CriticNetwork(nn.Module):
         Raises:
             ValueError: tensors are missing, foreign or of another shape.
         """
-        expected = {name: tensor.shape for name, tensor in self.trained_state().items()}
-        found = {name: tensor.shape for name, tensor in tensors.items()}
-        if expected != found:
-            wrong = sorted({*expected.items()} ^ {*found.items()})[0][0]
-            raise ValueError(f"tensor {wrong} doesn't fit this network")
+        require_fit(self.trained_state(), tensors)
         self.load_state_dict(tensors, strict=False)
 
     def forward(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Tensor:

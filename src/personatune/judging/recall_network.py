@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from personatune.judging.critic_network import PREMISE, CriticNetwork, mean, padded, through
+from personatune.judging.critic_network import PREMISE, CriticNetwork, mean, padded, require_fit, through
 
 _FIRST_SCALE = 20.0
 _FIRST_NONE = 0.35
@@ -56,11 +56,7 @@ class RecallNetwork(nn.Module):
         Raises:
             ValueError: tensors are missing, foreign or of another shape.
         """
-        expected = {name: tensor.shape for name, tensor in self.trained_state().items()}
-        found = {name: tensor.shape for name, tensor in tensors.items()}
-        if expected != found:
-            wrong = sorted({*expected.items()} ^ {*found.items()})[0][0]
-            raise ValueError(f"tensor {wrong} doesn't fit this network")
+        require_fit(self.trained_state(), tensors)
         self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
 
     def read(self, texts: Sequence[str]) -> None:
