@@ -40,11 +40,11 @@ import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = (
-    "model.max_length=256", "lora.rank=4", "data.validation_share=0.2", "data.test_share=0.2", "data.max_dialogues=32",
+    "model.max_length=384", "lora.rank=4", "data.validation_share=0.2", "data.test_share=0.2", "data.max_dialogues=32",
     "sft.batch_size=4", "sft.evaluations=2", "sft.samples=0", "sft.validation_dialogues=6", "preferences.pairs=16",
     "preferences.test_pairs=8", "preferences.ppo_prompts=16", "preferences.max_new_tokens=6", "branch.layers=1",
     "branch.rank=2", "reward.epochs=1", "ppo.prompts_per_update=3", "ppo.max_new_tokens=8", "ppo.judge_every=10",
-    "ppo.judge_personas=2", "ppo.kl_budget=1000000", "ppo.policy_learning_rate=1e-5", "evaluation.turns=4",
+    "ppo.judge_personas=2", "ppo.kl_budget=1000000", "ppo.policy_learning_rate=1e-5", "evaluation.turns=5",
     "evaluation.max_new_tokens=6", "evaluation.judge=none",
     # a random model leaves every band at once
     *(f"ppo.alarms.{name}.action=off" for name in ("length", "repetition", "copying", "entropy", "divergence")),

@@ -50,7 +50,8 @@ def test_a_vote_saves_one_pair_tells_who_was_who_and_goes_on_from_the_winner(due
     better = side_of(duel, ECHO)
     verdict = duel.vote("AB"[better])  # type: ignore[arg-type]
     names = ("echo", "dogs") if better == 0 else ("dogs", "echo")
-    assert verdict.told == f"A was {names[0]}, B was {names[1]}. Saved as a preference pair."
+    who, going_on = f"A was {names[0]}, B was {names[1]}.", f"The chat goes on from {'AB'[better]}."
+    assert verdict.told == f"{who} Saved as a preference pair. {going_on}"
     [pair] = read_preference_file(ballots.file)
     assert (pair.chosen, pair.rejected, pair.kind) == (ECHO, DOGS, "vote")
     assert pair.origin == "web demo, side by side | echo > dogs"

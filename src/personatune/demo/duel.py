@@ -143,7 +143,8 @@ class Duel(Speaker):
         self.round = None
         if choice == "tie":
             return Verdict(f"{who} A tie saves no pair; the chat goes on from A.")
-        return Verdict(f"{who} " + ("Saved as a preference pair." if saved else "Same words on both sides: no pair."))
+        told = "Saved as a preference pair." if saved else "Same words on both sides: no pair."
+        return Verdict(f"{who} {told} The chat goes on from {choice}.")
 
     def take_back(self) -> str:
         """Take back what stands to be voted on, or else the last exchange; return what was said.
