@@ -13,7 +13,7 @@ size.
 
 Promised, else exit code 1: from the first tenth of the updates to the end memory (with all child processes) grows by
 less than 5 % (20 % in runs under 1,000 updates, in which it still fills up); open files stay as many; the files in the
-folder, checkpoints apart, become 16 more at most; there are two checkpoints, and for a moment the one that is replaced;
+folder, checkpoints apart, become 120 more at most (W&B's tables); there are two checkpoints, and for a moment the one that is replaced;
 everything in the folder grows by less than 8 KiB an update together.
 ``--quick``: 60 updates. The last line is one JSON object.
 """
@@ -53,7 +53,7 @@ MEBIBYTE = 2**20
 MEMORY_GROWTH, FILLING_UP = 0.05, 0.20
 BYTES_AN_UPDATE = 8 * 1024
 IN_WRITING = 4  # open files that come and go while something is written
-MORE_FILES = 16  # W&B's tables, which become ever more seldom, are files of their own
+MORE_FILES = 120  # three a table of W&B's; they become ever more seldom: some thirty while a run grows tenfold
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ GOOD: dict[str, Any] = {
     [
         ({"memory_mib_end": 440.0}, "flat memory"),
         ({"open_files_end": 60}, "flat open files"),
-        ({"files_most_after": 80}, "as many files"),
+        ({"files_most_after": 180}, "as many files"),
         ({"checkpoints_most": 4}, "two checkpoints and one that is replaced"),
         ({"bytes_an_update": {"samples.jsonl": 90_000.0}}, "bounded curves"),
     ],
