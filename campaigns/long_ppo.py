@@ -14,8 +14,7 @@ size.
 Promised, else exit code 1: from the first tenth of the updates to the end memory (with all child processes) grows by
 less than 5 % (20 % in runs under 1,000 updates, in which it still fills up); open files stay as many; the files in the
 folder, checkpoints apart, become 120 more at most (W&B's tables); there are two checkpoints, and for a moment the one
-that is replaced;
-everything in the folder grows by less than 8 KiB an update together.
+that is replaced; everything in the folder grows by less than 8 KiB an update together.
 ``--quick``: 60 updates. The last line is one JSON object.
 """
 
