@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from tests.signals import sigterm_after
 
 from personatune.config import BranchConfig, DPOConfig
 from personatune.dialogue import PreferencePair
@@ -281,16 +282,7 @@ def test_computing_is_cut_off_at_once_and_done_again_to_the_last_bit(
     whole = trainer(tiny, tmp_path / "whole", settings())
     expected = whole.train(pairs, test)
     broken = trainer(tiny, tmp_path / "parts", settings(), open_tracker=lambda _: first)
-    act, calls = getattr(broken, method), [0]
-
-    def pressing(*args: Any) -> Any:
-        found = act(*args)
-        calls[0] += 1
-        if calls[0] == call:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return found
-
-    monkeypatch.setattr(broken, method, pressing)
+    calls = sigterm_after(monkeypatch, broken, method, call)
     with pytest.raises(KeyboardInterrupt):
         broken.train(pairs, test)
     assert calls == [call]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import torch
+from tests.signals import sigterm_after
 from torch import Tensor
 
 from personatune.config import AlarmsConfig, BranchConfig, PPOConfig
@@ -359,16 +360,7 @@ def test_an_update_is_cut_off_at_once_and_done_again_to_the_last_bit(
     expected = whole.train()
     first, second = Watching(), Watching()
     broken = bench.trainer(tmp_path / "parts", tracker=first)
-    act, calls = getattr(broken.step, method), [0]
-
-    def pressing(*args: Any) -> Any:
-        found = act(*args)
-        calls[0] += 1
-        if calls[0] == call:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return found
-
-    monkeypatch.setattr(broken.step, method, pressing)
+    calls = sigterm_after(monkeypatch, broken.step, method, call)
     with pytest.raises(KeyboardInterrupt):
         broken.train()
     assert calls == [call]

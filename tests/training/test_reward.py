@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.signals import sigterm_after
 
 from personatune.config import BranchConfig, RewardConfig, RewardTargets
 from personatune.dialogue import Context, Persona, PreferencePair, Turn
@@ -331,16 +332,7 @@ def test_computing_is_cut_off_at_once_and_done_again_to_the_last_bit(
     whole = model(tiny)
     RewardModelTrainer(whole, SETTINGS, tmp_path / "whole").train(pairs)
     broken = RewardModelTrainer(model(tiny), SETTINGS, tmp_path / "parts")
-    act, calls = getattr(broken, method), [0]
-
-    def pressing(*args: Any) -> Any:
-        found = act(*args)
-        calls[0] += 1
-        if calls[0] == call:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return found
-
-    monkeypatch.setattr(broken, method, pressing)
+    calls = sigterm_after(monkeypatch, broken, method, call)
     with pytest.raises(KeyboardInterrupt):
         broken.train(pairs)
     assert calls == [call]
