@@ -19,6 +19,7 @@ GROUND = {
     "anchors",
     "config",
     "configs",
+    "copying",
     "costs",
     "dialogue",
     "embedded",

@@ -45,6 +45,9 @@ class DataConfig(Section):
     min_traits: Positive = 3
     max_traits: Positive = 5
     written: Annotated[int, Field(ge=0)] | None = 0  # dialogues of the package's own to add; None: all
+    lower_case_share: Share = (
+        0.0  # of the training dialogues that are shown in lower case, half of them with spaced marks
+    )
     max_turns: Positive = 24  # of a training sequence; the window richest in persona turns is kept
 
 
@@ -77,6 +80,7 @@ class SFTConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     persona_turn_weight: Annotated[float, Field(gt=0)] = 1.0  # loss weight of a turn that draws on the persona
     other_turn_weight: Annotated[float, Field(ge=0)] = 0.3  # loss weight of small talk
+    copied_turn_weight: Annotated[float, Field(ge=0)] = 0.0  # loss weight of a turn that copies a persona sentence
     evaluations: Positive = 5  # held-out evaluations over the run, evenly spread
     patience: Positive = 3  # evaluations without progress before the run stops
     samples: Annotated[int, Field(ge=0)] = 2  # replies logged at each evaluation
@@ -90,12 +94,13 @@ class PreferencesConfig(Section):
     kinds: dict[str, Annotated[float, Field(ge=0)]] = {  # relative shares
         "persona_swap": 1.0,
         "contradiction": 1.0,
+        "other_trait": 0.0,  # the speaker's answer to another question; set by the presets that measured it
         "conflict": 0.0,  # people's lines that state the opposite: what they teach is measured in docs/results.md
         "generic": 1.0,
         "off_topic": 1.0,
         "model_sample": 1.0,
     }
-    written_share: Share = 0.5  # of the contradictions, at most: twins in the dialogues of `data.written`
+    written_share: Share = 0.5  # of contradiction and other_trait, at most: from the dialogues of `data.written`
     max_history_turns: Positive = 3
     samples_per_context: Positive = 2
     max_new_tokens: Positive = 28

@@ -13,6 +13,19 @@ import snowballstemmer
 # Letters and digits with inner apostrophes: "don't" is one word, "jean-luc" two.
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
+# Data often comes without apostrophes: "i don t drive", "i m a nurse", "dont".
+_LOST_APOSTROPHES = (
+    (
+        re.compile(r"\b(do|does|did|is|are|was|were|have|has|had|ca|wo|could|would|should|ai)n ?['’]? ?t\b", re.I),
+        r"\1n't",
+    ),
+    (re.compile(r"\b(i) m\b", re.I), r"\1'm"),
+    (re.compile(r"\b(i|you|we|they) (ve|ll|re|d)\b", re.I), r"\1'\2"),
+    (re.compile(r"\b(he|she|it|that|there|what) s\b", re.I), r"\1's"),
+    (re.compile(r"\bim\b", re.I), "i'm"),
+    (re.compile(r"[‘’`´]"), "'"),
+)
+
 FUNCTION_WORDS = frozenset(
     """
     a about above actually after again ago ah all almost alone along already also although always am an and another
@@ -37,6 +50,13 @@ FUNCTION_WORDS = frozenset(
 """Pronouns, copulas, auxiliaries, prepositions, greetings and the attitude words that carry no trait of their own."""
 
 _stemmer = snowballstemmer.stemmer("english")
+
+
+def mend_contractions(text: str) -> str:
+    """Return ``text`` with the apostrophes of contractions put back ("i don t" to "i don't")."""
+    for pattern, replacement in _LOST_APOSTROPHES:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def words(text: str) -> list[str]:

@@ -11,9 +11,9 @@ import pytest
 
 from personatune.config import PreferencesConfig
 from personatune.data.contradictions import Edit
-from personatune.data.mirrors import counterfactual
+from personatune.data.mirrors import MIRROR, counterfactual
 from personatune.data.negatives import Reply, read_replies
-from personatune.data.preferences import MIRROR, PreferenceGenerator
+from personatune.data.preferences import PreferenceGenerator
 from personatune.dialogue import Dialogue, Persona, Perspective, Turn
 
 DOGS = Persona(("I have two dogs.", "I work as a nurse."), "Ann")

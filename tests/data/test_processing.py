@@ -46,6 +46,15 @@ def test_the_window_is_the_one_richest_in_persona_turns() -> None:
     assert processor.window(perspective("Hello", "Hi", first="self")) is None
 
 
+def test_a_copied_persona_sentence_does_not_make_a_window_richer() -> None:
+    view = perspective(
+        "Any pets?", DOG, "And your job?", CHEF, "Nice.", "Thanks.", "Do you walk it?", "My dog walks me."
+    )
+    window = DataProcessor(DataConfig(max_turns=2), 0).window(view)
+    assert window is not None
+    assert [turn.text for turn in window.turns] == ["Do you walk it?", "My dog walks me."]
+
+
 def test_the_traits_a_dialogue_is_about_are_kept() -> None:
     processor = DataProcessor(DataConfig(max_traits=2, min_traits=1), seed=0)
     view = perspective("Home?", "Iowa.", "Job?", "A chef.", traits=(DOG, CHEF, "I swim.", IOWA))

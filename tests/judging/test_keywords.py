@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from personatune.copying import copies_trait, copy_share
 from personatune.dialogue import Persona, Probe
 from personatune.judging.keywords import (
     contradicted_traits,
-    copies_trait,
-    copy_share,
     expressed_traits,
     judge_answer,
     trait_coverage,
 )
-from personatune.judging.polarity import mend_contractions
+from personatune.words import mend_contractions
 
 PERSONA = Persona(("I have a dog.", "I don't like fish.", "I am allergic to cats.", "I m a nurse."))
 PETS = Probe("I have two dogs.", "Do you have any pets?", ("dog", "puppi"), ("cat", "hamster"))

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from personatune.copying import copy_share
 from personatune.dialogue import Context, Persona
 from personatune.judging.derived_probes import attribute_of, make_probe
-from personatune.judging.keywords import copy_share, judge_answer
+from personatune.judging.keywords import judge_answer
 from personatune.judging.probes import ProbeDialogue, hold_dialogues, make_script
 from personatune.judging.small_talk import INTERLUDES, OPENINGS
 from personatune.words import keyword_stems, stems

@@ -191,6 +191,21 @@ class NegativePool:
         }
         return self._take("conflict", gold, list(fitting.values()))
 
+    def other_trait(self, gold: Reply) -> Reply | None:
+        """Return what the same speaker answers elsewhere: it tells other traits, and nothing that is asked here."""
+        if not ends_asking(gold.line):  # where nothing was asked, another trait may be told as well
+            return None
+        said = {turn.text for turn in gold.context.history if turn.speaker == "self"}
+        fitting = [
+            one
+            for one in self._of_dialogue[dialogue_of(gold)]
+            if one.drawn
+            and set(one.drawn).isdisjoint(gold.drawn)
+            and one.told.isdisjoint(gold.asked | gold.told)
+            and one.text not in said
+        ]
+        return self._take("other_trait", gold, fitting)
+
     def note(self, kind: str, chosen: str, rejected: str) -> None:
         """Remember how much longer the rejected reply is, in words."""
         self.balance[kind] += len(words(rejected)) - len(words(chosen))
@@ -220,6 +235,13 @@ class NegativePool:
         return not same and not dialogue and candidate.text.lower() != gold.text.lower()
 
     @cached_property
+    def _of_dialogue(self) -> Mapping[str, list[Reply]]:
+        found: dict[str, list[Reply]] = defaultdict(list)
+        for reply in self.replies:
+            found[dialogue_of(reply)].append(reply)
+        return found
+
+    @cached_property
     def _persona_replies(self) -> list[Reply]:
         return [reply for reply in self.replies if reply.drawn]
 
@@ -239,6 +261,11 @@ class NegativePool:
         vectorizer = TfidfVectorizer(token_pattern=r"[a-z0-9']+", ngram_range=(1, 2), sublinear_tf=True)
         lines = vectorizer.fit_transform([reply.line for reply in self._persona_replies])
         return lambda gold: (lines @ vectorizer.transform([gold.line]).T).toarray().ravel()
+
+
+def dialogue_of(reply: Reply) -> str:
+    """Return the id of the perspective that a reply was read from."""
+    return reply.origin.rpartition("#")[0]
 
 
 def of_like_length(length: int, gold: int, tolerance: float = 0.2) -> bool:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personatune.data.mirrors import MIRROR
 from personatune.data.negatives import of_like_length
-from personatune.data.preferences import MIRROR
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
 from personatune.plain_json import parse_json

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from personatune.config import PreferencesConfig
+from personatune.copying import copies_trait
 from personatune.data.contradictions import EDIT_KINDS, agrees_in_polarity, contradict
 from personatune.data.episodes import interleaved, probe_episodes
 from personatune.data.generic_replies import generic_reply
-from personatune.data.mirrors import counterfactual, exchanged
+from personatune.data.mirrors import MIRROR, counterfactual, exchanged
 from personatune.data.negatives import (
     NegativePool,
     Reply,
@@ -31,9 +32,7 @@ from personatune.dialogue import Context, Episode, Perspective, PreferencePair, 
 from personatune.errors import UserError, did_you_mean
 from personatune.words import keyword_stems, words
 
-KINDS = ("persona_swap", "contradiction", "conflict", "generic", "off_topic", "model_sample")
-MIRROR = "mirror | "
-"""What the origin of a mirrored pair begins with."""
+KINDS = ("persona_swap", "contradiction", "other_trait", "conflict", "generic", "off_topic", "model_sample")
 Sample = Callable[[Sequence[Context], int], list[list[str]]]
 """The model's own replies: for every context, ``n`` of them."""
 
@@ -76,7 +75,8 @@ class PreferenceGenerator:
     Args:
         perspectives: dialogues as their speakers live them; training ones for training pairs, held-out ones for tests.
         sample: the model's own ``n`` replies per context; None leaves the kind "model_sample" out (with a reason).
-        written: hand-written pairs of kind "contradiction"; they make up to ``written_share`` of that kind.
+        written: hand-written pairs of the kinds "contradiction" and "other_trait"; they make up to ``written_share`` of
+            theirs.
     """
 
     def __init__(
@@ -147,6 +147,7 @@ class PreferenceGenerator:
         spent: set[str] = set()
         makers: dict[str, Callable[[Sequence[Reply], int], Iterator[tuple[Reply, PreferencePair]]]] = {
             "contradiction": lambda golds, quota: self._contradictions(golds, quota, rng, edits, pool),
+            "other_trait": lambda golds, quota: self._human_negatives(golds, "other_trait", pool.other_trait, pool),
             "conflict": lambda golds, quota: self._human_negatives(golds, "conflict", pool.conflict, pool),
             "persona_swap": lambda golds, quota: self._human_negatives(golds, "persona_swap", pool.persona_swap, pool),
             "model_sample": lambda golds, quota: self._model_samples(golds, quota, pool),
@@ -157,10 +158,9 @@ class PreferenceGenerator:
             quota = wanted.get(kind, 0)
             # A turn serves one kind while there are enough of them: the same gold over and over is learnt by heart.
             order = [gold for gold in golds if gold.origin not in spent] + [one for one in golds if one.origin in spent]
-            if kind == "contradiction":
-                by_hand = self._by_hand(quota, rng)
-                pairs += by_hand
-                quota -= len(by_hand)
+            by_hand = self._by_hand(kind, quota, rng)
+            pairs += by_hand
+            quota -= len(by_hand)
             made = 0
             for gold, pair in make(order, quota) if quota else ():
                 pairs.append(pair)
@@ -183,9 +183,15 @@ class PreferenceGenerator:
             dict(Counter(pair.kind for pair in pairs if pair.origin.startswith(MIRROR))),
         )
 
-    def _by_hand(self, quota: int, rng: random.Random) -> list[PreferencePair]:
-        count = min(len(self._written), round(quota * self._config.written_share))
-        return rng.sample(self._written, count)
+    def _by_hand(self, kind: str, quota: int, rng: random.Random) -> list[PreferencePair]:
+        written = [pair for pair in self._written if pair.kind == kind]
+        wanted = min(len(written), round(quota * self._config.written_share))
+        heads = [place for place, pair in enumerate(written) if not pair.origin.startswith(MIRROR)]
+        found: list[PreferencePair] = []
+        for head in rng.sample(heads, min(wanted, len(heads))):
+            mirror = written[head + 1 : head + 2] if self._config.mirrors else []
+            found += [written[head], *(pair for pair in mirror if pair.origin.startswith(MIRROR))]
+        return found[:wanted]
 
     def _quotas(self, count: int) -> tuple[dict[str, int], dict[str, str]]:
         shares = {kind: share for kind, share in self._config.kinds.items() if share > 0}
@@ -280,7 +286,7 @@ def _sampled_pair(gold: Reply, samples: Sequence[str], pool: NegativePool) -> Pr
     if not texts:
         return None
     worst = min(texts, key=lambda text: (_expressed(text, gold), abs(len(words(text)) - gold.length)))
-    own = [text for text in texts if not _copies_trait(text, gold.context.persona.traits)]
+    own = [text for text in texts if not copies_trait(text, gold.context.persona)]
     best = max(own, key=lambda text: _expressed(text, gold), default="")
     # Sample against sample first: gold against sample can also be told by who wrote it.
     chosen, source = (best, "sample") if _expressed(best, gold) > _expressed(worst, gold) else (gold.text, "gold")
@@ -302,11 +308,6 @@ def _expressed(text: str, gold: Reply) -> int:
     """Count the keyword stems of the drawn traits in a text; a trait it denies counts nothing."""
     said = set(keyword_stems(text))
     return sum(len(telling_stems(trait) & said) for trait in gold.drawn if agrees_in_polarity(text, trait))
-
-
-def _copies_trait(text: str, traits: Sequence[str]) -> bool:
-    said = " ".join(words(text))
-    return any(len(words(trait)) >= 5 and " ".join(words(trait)) in said for trait in traits)
 
 
 def _length_difference(pairs: Sequence[PreferencePair]) -> float:

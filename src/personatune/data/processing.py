@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from personatune.config import DataConfig
+from personatune.copying import copied_turns
 from personatune.data.cleaning import clean_onto
 from personatune.data.densest import Densest
 from personatune.data.grounding import persona_turns, traits_by_use
 from personatune.data.inspection import describe
+from personatune.data.lower_case import lower_cased
 from personatune.data.shelf import Shelf, Shelves
 from personatune.data.sources import LoadedData, Reading
 from personatune.data.splits import PersonaSplit, sentence_key
@@ -133,7 +135,17 @@ class DataProcessor:
             raise UserError(self._nothing_left(loaded.source, read, counts))
         if written:
             self._add_written(written, parts, counts)
+        if self.config.lower_case_share:
+            self._lower(parts["train"], counts)
         return parts
+
+    def _lower(self, part: Shelf[Perspective], counts: Counter[str]) -> None:
+        for place in range(len(part)):
+            view = part[place]
+            lowered = lower_cased(view, self.config.lower_case_share, self.seed)
+            if lowered is not view:
+                part[place] = lowered
+                counts["shown in lower case"] += 1
 
     def _add_written(
         self, written: Sequence[WrittenDialogue], parts: dict[str, Shelf[Perspective]], counts: Counter[str]
@@ -203,7 +215,7 @@ class DataProcessor:
         return self._window(view)[0]
 
     def _window(self, view: Perspective) -> tuple[Perspective | None, Sequence[bool]]:
-        """Return `window`, and which of its turns draw on the persona."""
+        """Return `window`, and which of its turns draw on the persona in words of their own."""
         traits = view.persona.traits
         if len(traits) > self.config.max_traits:
             used = set(traits_by_use(view)[: self.config.max_traits])
@@ -214,7 +226,7 @@ class DataProcessor:
         length = min(len(turns) - first, self.config.max_turns) // 2 * 2
         if length < 2:
             return None, ()
-        marks = persona_turns(view)
+        marks = [on and not copied for on, copied in zip(persona_turns(view), copied_turns(view), strict=True)]
         last = len(turns) - length
         start = max(range(first, last + 1, 2), key=lambda begin: (sum(marks[begin : begin + length]), -begin))
         end = start + length

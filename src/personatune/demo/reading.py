@@ -14,8 +14,7 @@ from personatune.dialogue import Persona, Perspective, Turn
 from personatune.evaluation.judged import JudgedDialogue, JudgedEvaluator
 from personatune.judging.entailment import CONTRADICTION, ENTAILMENT
 from personatune.judging.keywords import contradicted_traits, expressed_traits, trait_keywords
-from personatune.judging.polarity import mend_contractions
-from personatune.words import stem, word_spans
+from personatune.words import mend_contractions, stem, word_spans
 
 Verdict = Literal["contradicted", "doubtful", "expressed", "hinted"]
 _BY_WEIGHT: tuple[Verdict, ...] = get_args(Verdict)

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from personatune.dialogue import Context, Turn
 from personatune.errors import UserError, did_you_mean
 from personatune.intervals import Estimate, bootstrap, paired_difference
-from personatune.judging.polarity import mend_contractions
 from personatune.judging.probes import ProbeDialogue
 from personatune.storage import read_json
-from personatune.words import keyword_stems, words
+from personatune.words import keyword_stems, mend_contractions, words
 
 CLASSIC_FEATURES = ("asks_back", "enthusiasm", "continuation", "empathy", "acknowledgement", "length")
 FEATURES = (*CLASSIC_FEATURES, "detail", "laughter", "reasons")

@@ -20,7 +20,7 @@ from personatune.evaluation.transcripts import own_lines
 from personatune.intervals import Estimate
 from personatune.judging.assertions import asserted
 from personatune.judging.entailment import CONTRADICTION, ENTAILMENT, NEUTRAL, EntailmentJudge
-from personatune.judging.polarity import mend_contractions
+from personatune.words import mend_contractions
 
 Pair = tuple[str, str]
 Probabilities = NDArray[np.float64]

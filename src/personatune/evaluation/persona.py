@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from personatune.copying import copies_trait, copy_share
 from personatune.dialogue import Persona
 from personatune.evaluation.quality import tokens
 from personatune.intervals import Estimate, bootstrap
 from personatune.judging.keywords import (
     Verdict,
     contradicted_traits,
-    copies_trait,
-    copy_share,
     expressed_traits,
     trait_coverage,
 )

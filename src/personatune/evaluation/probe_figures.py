@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from personatune.copying import copies_trait
 from personatune.evaluation.engagement import Encoder
 from personatune.evaluation.judged import MEASURES, JudgedEvaluator
 from personatune.evaluation.persona import repetition
@@ -12,7 +13,7 @@ from personatune.evaluation.quality import tokens
 from personatune.evaluation.reply_features import engagement_scores, relevance
 from personatune.evaluation.results import Figures, Tally
 from personatune.evaluation.transcripts import of_probe_dialogue
-from personatune.judging.keywords import copies_trait, trait_coverage
+from personatune.judging.keywords import trait_coverage
 from personatune.judging.probes import ProbeDialogue
 
 VERDICTS = {"probe_consistency": "consistent", "contradiction_rate": "contradicting", "neutral_rate": "neutral"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from personatune.copying import copies_trait
 from personatune.dialogue import Context, Perspective, RankingTask, Turn
 from personatune.evaluation.engagement import Encoder
 from personatune.evaluation.judged import JudgedEvaluator
@@ -13,7 +14,7 @@ from personatune.evaluation.quality import NllTokensWords, QualityEvaluator, tok
 from personatune.evaluation.ranking import RATES, RankingEvaluator, best_kinds, dialogue_of
 from personatune.evaluation.reply_features import engagement_scores, relevance
 from personatune.evaluation.results import Figures, Tally, by_group
-from personatune.judging.keywords import contradicted_traits, copies_trait, expressed_traits
+from personatune.judging.keywords import contradicted_traits, expressed_traits
 
 REFERENCE_FIGURES = ("f1", "bleu", "rouge_1", "rouge_2", "rouge_l")
 PERPLEXITIES = ("perplexity_token", "perplexity_word")

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from personatune.copying import copies_trait
 from personatune.dialogue import Context, Persona, Perspective, Respond, Turn
 from personatune.errors import UserError
 from personatune.evaluation.judged import JudgedEvaluator
 from personatune.evaluation.tallies import Tally, rate, total
 from personatune.evaluation.transcripts import own_lines
 from personatune.intervals import Estimate, bootstrap, paired_difference
-from personatune.judging.keywords import contradicted_traits, copies_trait, trait_coverage
+from personatune.judging.keywords import contradicted_traits, trait_coverage
 from personatune.judging.small_talk import OPENINGS
 from personatune.words import words
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from personatune.judging.polarity import mend_contractions
-from personatune.words import is_content_word, words
+from personatune.words import is_content_word, mend_contractions, words
 
 # A sentence ends at its mark, a line break or an emoticon, but not behind "Dr.", "St.", "a.m." or an initial.
 _END = re.compile(

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 from personatune.dialogue import Persona, Probe
 from personatune.judging.keywords import judge_answer, trait_keywords, trait_signs
-from personatune.judging.polarity import mend_contractions
 from personatune.judging.probe_rules import RULES, ProbeRule
 from personatune.judging.telling import SAME_THING, WEAK_STEMS
 from personatune.lexicon import NUMBER_DIGITS, group_of, siblings, synonyms
-from personatune.words import keyword_stems, stem, stems, words
+from personatune.words import keyword_stems, mend_contractions, stem, stems, words
 
 
 def make_probe(trait: str, persona: Persona, seed: int = 0) -> Probe | None:

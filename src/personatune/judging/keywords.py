@@ -14,11 +14,11 @@ from typing import Literal
 
 from personatune.dialogue import Persona, Probe
 from personatune.judging.numbers import Number, numbers_in
-from personatune.judging.polarity import Mention, Sign, Standing, mend_contractions, mentions
+from personatune.judging.polarity import Mention, Sign, Standing, mentions
 from personatune.judging.polarity_cues import AVERSIONS, PEOPLE
 from personatune.judging.telling import WEAK_STEMS
 from personatune.lexicon import group_of
-from personatune.words import is_content_word, keyword_stems, stem, words
+from personatune.words import is_content_word, keyword_stems, mend_contractions, stem, words
 
 Verdict = Literal["consistent", "contradicting", "neutral"]
 
@@ -137,22 +137,6 @@ def judge_answer(answer: str, probe: Probe) -> Verdict:
     return "contradicting" if wrong else "neutral"
 
 
-def copies_trait(reply: str, persona: Persona) -> bool:
-    """Say whether the reply repeats a persona sentence of three words or more word by word.
-
-    Case, punctuation and contractions make no difference ("I'm a nurse" is "i am a nurse").
-    """
-    said = f" {_plain(reply)} "
-    return any(plain.count(" ") >= 2 and f" {plain} " in said for plain in map(_plain, persona.traits))
-
-
-def copy_share(replies: Sequence[str], persona: Persona) -> float:
-    """Return the share of replies that repeat a persona sentence, 0 to 1; no replies are an error."""
-    if not replies:
-        raise ValueError("copy_share needs at least one reply")
-    return sum(copies_trait(reply, persona) for reply in replies) / len(replies)
-
-
 def _agrees(said: Sequence[Mention], trait: str) -> bool:
     signs, holding = trait_signs(trait), _holding(trait)
     for mention in said:
@@ -256,8 +240,3 @@ def _held(text: str) -> list[Mention]:
 
 def _held_numbers(text: str) -> list[Number]:
     return numbers_in([mention.stem for mention in _held(text)])
-
-
-def _plain(text: str) -> str:
-    expanded = mend_contractions(text).lower().replace("i'm", "i am").replace("n't", " not").replace("'ve", " have")
-    return " ".join(words(expanded))

@@ -22,7 +22,6 @@ from personatune.judging.polarity_cues import (
     HOPE,
     JOINTS,
     LIKINGS,
-    LOST_APOSTROPHES,
     NEGATIONS,
     NOT_A_VERB,
     PAST,
@@ -32,7 +31,7 @@ from personatune.judging.polarity_cues import (
     SUBJECTS,
     WISH,
 )
-from personatune.words import stem
+from personatune.words import mend_contractions, stem
 
 Sign = Literal[-1, 0, 1]
 """-1: denied or disliked, 0: mentioned, 1: explicitly liked."""
@@ -63,13 +62,6 @@ class Mention:
     sign: Sign
     position: int
     standing: Standing = "now"
-
-
-def mend_contractions(text: str) -> str:
-    """Return ``text`` with the apostrophes of contractions put back ("i don t" to "i don't")."""
-    for pattern, replacement in LOST_APOSTROPHES:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 @lru_cache(maxsize=20_000)

@@ -47,19 +47,6 @@ PEOPLE = frozenset(
 )
 NOT_A_VERB = frozenset("and or , who that which whose with at in on for to i when because but from 's of".split())
 
-# Data often comes without apostrophes: "i don t drive", "i m a nurse", "dont".
-LOST_APOSTROPHES = (
-    (
-        re.compile(r"\b(do|does|did|is|are|was|were|have|has|had|ca|wo|could|would|should|ai)n ?['’]? ?t\b", re.I),
-        r"\1n't",
-    ),
-    (re.compile(r"\b(i) m\b", re.I), r"\1'm"),
-    (re.compile(r"\b(i|you|we|they) (ve|ll|re|d)\b", re.I), r"\1'\2"),
-    (re.compile(r"\b(he|she|it|that|there|what) s\b", re.I), r"\1's"),
-    (re.compile(r"\bim\b", re.I), "i'm"),
-    (re.compile(r"[‘’`´]"), "'"),
-)
-
 _NOT = r"(?:not|never|don't|doesn't|didn't|can't|cannot|couldn't|won't|wouldn't|isn't|hasn't|haven't)"
 # Marks that the reading of a sentence understands; no text holds them.
 PAST, WISH, HOPE, EXCEPT = "\x01past", "\x01wish", "\x01hope", "\x01except"

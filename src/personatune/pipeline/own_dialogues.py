@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from personatune.config import Config
+from personatune.config import Config, PreferencesConfig
+from personatune.data.other_answers import other_answers
 from personatune.data.processing import PreparedData
 from personatune.data.votes import SplitVotes, split_votes
 from personatune.data.written_dialogues import written_dialogues
@@ -19,12 +20,12 @@ def own_dialogues() -> list[WrittenDialogue]:
     return [*written_dialogues(), *probe_dialogues()]
 
 
-def own_pairs(part: Sequence[Perspective], max_history_turns: int) -> list[PreferencePair]:
-    """Return the pairs, answer and wrong twin, of those dialogues that are in a part of the data."""
+def own_pairs(part: Sequence[Perspective], settings: PreferencesConfig) -> list[PreferencePair]:
+    """Return the pairs, answer and wrong twin or other answer, of those dialogues that are in a part of the data."""
     names = {view.id for view in part}
-    return [
-        pair for dialogue in own_dialogues() if dialogue.view.id in names for pair in dialogue.pairs(max_history_turns)
-    ]
+    dialogues = [dialogue for dialogue in own_dialogues() if dialogue.view.id in names]
+    twins = [pair for dialogue in dialogues for pair in dialogue.pairs(settings.max_history_turns)]
+    return [*twins, *other_answers(dialogues, settings.max_history_turns, settings.length_tolerance)]
 
 
 def own_votes(config: Config, data: PreparedData) -> SplitVotes:

@@ -20,9 +20,9 @@ from personatune.dialogue import Context
 from personatune.errors import UserError
 from personatune.judging.assertions import asserted
 from personatune.judging.entailment import CONTRADICTION, EntailmentJudge
-from personatune.judging.polarity import mend_contractions
 from personatune.judging.recall import shipped_recall
 from personatune.pipeline.run import Run
+from personatune.words import mend_contractions
 
 if TYPE_CHECKING:
     from personatune.model.generation import Chatbot

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from personatune.copying import copy_share
 from personatune.dialogue import Persona
 from personatune.errors import UserError
 from personatune.evaluation.persona import repetition
 from personatune.intervals import paired_difference
-from personatune.judging.keywords import copy_share, trait_coverage
+from personatune.judging.keywords import trait_coverage
 from personatune.report.build import collect_report
 from personatune.report.evidence import EVALUATIONS
 from personatune.report.figures import METRICS, MODELS

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from personatune.copying import copies_trait
 from personatune.evaluation.judged import Contradiction, JudgedDialogue
-from personatune.judging.keywords import Verdict, copies_trait
+from personatune.judging.keywords import Verdict
 from personatune.judging.probes import ProbeDialogue
 from personatune.report.markdown import plain
 

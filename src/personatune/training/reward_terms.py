@@ -16,9 +16,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from personatune.copying import copies_trait
 from personatune.dialogue import Context
 from personatune.errors import UserError, did_you_mean
-from personatune.judging.keywords import contradicted_traits, copies_trait, expressed_traits
+from personatune.judging.keywords import contradicted_traits, expressed_traits
 from personatune.words import words
 
 RewardTerm = Callable[[Context, str], float]

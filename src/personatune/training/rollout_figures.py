@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from personatune.judging.keywords import copies_trait
+from personatune.copying import copies_trait
 from personatune.training.reward_terms import repeated_share
 from personatune.training.rollouts import Rollouts
 from personatune.words import words

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from personatune.config import SFTConfig
+from personatune.copying import copied_turns
 from personatune.data.grounding import persona_turns
 from personatune.dialogue import Perspective
 from personatune.model.likelihood import dialogue_losses
@@ -31,13 +32,19 @@ def named_dialogues(
     """Return the ids of the dialogues that have a loss, and those dialogues encoded."""
     names, encoded = [], []
     for perspective in perspectives:
-        drawn = persona_turns(perspective)
-        weights = [config.persona_turn_weight if on else config.other_turn_weight for on in drawn]
-        dialogue = prompts.encode_dialogue(perspective, weights)
+        dialogue = prompts.encode_dialogue(perspective, _turn_weights(perspective, config))
         if any(dialogue.loss_weights):
             names.append(perspective.id)
             encoded.append(dialogue)
     return names, encoded
+
+
+def _turn_weights(perspective: Perspective, config: SFTConfig) -> list[float]:
+    drawn = [config.persona_turn_weight if on else config.other_turn_weight for on in persona_turns(perspective)]
+    return [
+        config.copied_turn_weight if copied else weight
+        for weight, copied in zip(drawn, copied_turns(perspective), strict=True)
+    ]
 
 
 @torch.no_grad()

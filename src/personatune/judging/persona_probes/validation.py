@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from personatune.copying import copies_trait
 from personatune.dialogue import Persona
-from personatune.judging.keywords import copies_trait, judge_answer, trait_signs
+from personatune.judging.keywords import judge_answer, trait_signs
 from personatune.judging.persona_probes.format import (
     TOPICS,
     Finding,
@@ -17,9 +18,8 @@ from personatune.judging.persona_probes.format import (
     read_personas,
     split_shares,
 )
-from personatune.judging.polarity import mend_contractions
 from personatune.judging.telling import WEAK_STEMS, is_telling
-from personatune.words import is_content_word, stem, stems, words
+from personatune.words import is_content_word, mend_contractions, stem, stems, words
 
 MIN_PERSONAS = 150
 SPLIT_SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
