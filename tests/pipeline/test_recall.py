@@ -17,8 +17,8 @@ from personatune.data.written_dialogues import held_out, written_dialogues
 from personatune.dialogue import Context, Persona, Turn
 from personatune.errors import DamagedFileError, UserError
 from personatune.judging.recall import Recall, Recalled, shipped_recall
-from personatune.judging.recall_files import save_recall
-from personatune.judging.recall_network import RecallNetwork
+from personatune.judging.recall.files import save_recall
+from personatune.judging.recall.network import RecallNetwork
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.narrowed_prompts import NarrowedPrompts
 from personatune.pipeline.contenders import load_contender

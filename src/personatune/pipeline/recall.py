@@ -10,7 +10,7 @@ from personatune.data.recall_lines import RecallLines, written_lines
 from personatune.judging.persona_probes import load_persona_probes
 from personatune.judging.persona_probes.format import Split
 from personatune.judging.recall import Recall
-from personatune.judging.recall_files import save_recall
+from personatune.judging.recall.files import save_recall
 from personatune.judging.small_talk import INTERLUDES, OPENINGS
 from personatune.progress import Progress
 from personatune.storage import write_json

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from personatune.data.recall_lines import RecallLines
-from personatune.judging.recall_network import RecallNetwork
+from personatune.judging.recall.network import RecallNetwork
 from personatune.progress import Progress, SilentProgress
 
 _WARMUP = 0.06  # of all steps

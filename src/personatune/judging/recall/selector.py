@@ -19,7 +19,7 @@ from personatune.dialogue import Context, Persona
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from personatune.judging.recall_network import RecallNetwork
+    from personatune.judging.recall.network import RecallNetwork
 
 _KEPT = 4096
 """Vectors of texts that are kept (6 MB): persona sentences come again with every turn."""
@@ -53,21 +53,21 @@ class Recalled:
 
 def shipped_recall() -> Path:
     """Return the folder of the persona recall that comes with the package."""
-    return Path(str(resources.files("personatune.judging").joinpath("recall_weights")))
+    return Path(str(resources.files("personatune.judging.recall").joinpath("weights")))
 
 
 class Recall:
     """The trained selector.
 
     Args:
-        folder: with ``recall.json`` and ``recall.safetensors``, as `recall_files.save_recall` writes them.
+        folder: with ``recall.json`` and ``recall.safetensors``, as `recall.files.save_recall` writes them.
 
     Raises:
         UserError: the folder holds none, or a damaged one.
     """
 
     def __init__(self, folder: Path) -> None:
-        from personatune.judging.recall_files import load_recall
+        from personatune.judging.recall.files import load_recall
 
         self.card: dict[str, Any]
         self._network: RecallNetwork

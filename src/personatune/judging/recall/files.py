@@ -13,7 +13,7 @@ from personatune.storage import read_json, replacing, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from personatune.judging.recall_network import RecallNetwork
+    from personatune.judging.recall.network import RecallNetwork
 
 CARD, WEIGHTS = "recall.json", "recall.safetensors"
 _NEEDED = ("base", "alone", "rank", "sure_from", "fingerprint")
@@ -40,7 +40,7 @@ def load_recall(folder: Path) -> tuple[dict[str, Any], RecallNetwork]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from personatune.judging.recall_network import RecallNetwork
+    from personatune.judging.recall.network import RecallNetwork
 
     if not (folder / CARD).is_file():
         raise UserError(f"{folder}: no persona recall there ({CARD} is missing); train one: personatune recall train")

@@ -1,0 +1,5 @@
+"""Persona recall: which persona sentence a line asks for, by a small trained selector that the package ships."""
+
+from personatune.judging.recall.selector import Recall, Recalled, shipped_recall
+
+__all__ = ["Recall", "Recalled", "shipped_recall"]
