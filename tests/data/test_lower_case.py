@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from personatune.data.lower_case import lower_cased
-from personatune.dialogue import Persona, Perspective, Turn
+from personatune.data.lower_case import lower_cased, lower_cased_dialogue
+from personatune.dialogue import Persona, Perspective, Turn, WrittenDialogue
 
 
 def view(name: str) -> Perspective:
@@ -41,3 +41,14 @@ def test_persona_and_both_speakers_change_together() -> None:
 def test_no_share_changes_nothing() -> None:
     one = view("d1")
     assert lower_cased(one, 0.0, 0) is one
+
+
+def test_the_wrong_twins_of_a_written_dialogue_keep_its_form() -> None:
+    for number in range(20):
+        dialogue = WrittenDialogue(view(f"d{number}"), {1: "No, I feel bad."}, {1: 0})
+        lowered = lower_cased_dialogue(dialogue, 0.5, 0)
+        assert lowered.view == lower_cased(dialogue.view, 0.5, 0)
+        spaced, plain = "no , i feel bad .", "no, i feel bad."
+        forms = {"hi ! how are you ?": spaced, "hi! how are you?": plain, "Hi! How are YOU?": "No, I feel bad."}
+        assert lowered.wrong == {1: forms[lowered.view.turns[0].text]}
+        assert lowered.rests_on == {1: 0}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from personatune.config import Config, PreferencesConfig
+from personatune.config import Config
+from personatune.data.lower_case import lower_cased_dialogue
 from personatune.data.other_answers import other_answers
 from personatune.data.processing import PreparedData
 from personatune.data.votes import SplitVotes, split_votes
@@ -20,10 +21,13 @@ def own_dialogues() -> list[WrittenDialogue]:
     return [*written_dialogues(), *probe_dialogues()]
 
 
-def own_pairs(part: Sequence[Perspective], settings: PreferencesConfig) -> list[PreferencePair]:
+def own_pairs(part: Sequence[Perspective], config: Config) -> list[PreferencePair]:
     """Return the pairs, answer and wrong twin or other answer, of those dialogues that are in a part of the data."""
+    settings, share = config.preferences, config.data.lower_case_share
     names = {view.id for view in part}
-    dialogues = [dialogue for dialogue in own_dialogues() if dialogue.view.id in names]
+    dialogues = [
+        lower_cased_dialogue(dialogue, share, config.seed) for dialogue in own_dialogues() if dialogue.view.id in names
+    ]
     twins = [pair for dialogue in dialogues for pair in dialogue.pairs(settings.max_history_turns)]
     return [*twins, *other_answers(dialogues, settings.max_history_turns, settings.length_tolerance)]
 

@@ -139,7 +139,7 @@ def preferences(stage: Stage) -> dict[str, Any]:
     sample = KeptSamples(bot, stage.folder / UNFINISHED_WORK, head)
     with stage.progress.task("Preference pairs", settings.pairs + settings.test_pairs) as task:
         train, test = (
-            PreferenceGenerator(part, settings, config.seed, sample, own_pairs(part, settings))
+            PreferenceGenerator(part, settings, config.seed, sample, own_pairs(part, config))
             for part in (data.train, data.validation)
         )
         pairs = train.generate(settings.pairs)
