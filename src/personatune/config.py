@@ -94,13 +94,13 @@ class PreferencesConfig(Section):
     kinds: dict[str, Annotated[float, Field(ge=0)]] = {  # relative shares
         "persona_swap": 1.0,
         "contradiction": 1.0,
-        "other_trait": 0.0,  # the speaker's answer to another question; set by the presets that measured it
+        "misplaced": 0.0,  # what the speaker says elsewhere in the dialogue; set by the presets that measured it
         "conflict": 0.0,  # people's lines that state the opposite: what they teach is measured in docs/results.md
         "generic": 1.0,
         "off_topic": 1.0,
         "model_sample": 1.0,
     }
-    written_share: Share = 0.5  # of contradiction and other_trait, at most: from the dialogues of `data.written`
+    written_share: Share = 0.5  # of contradiction and misplaced, at most: from the dialogues of `data.written`
     max_history_turns: Positive = 3
     samples_per_context: Positive = 2
     max_new_tokens: Positive = 28

@@ -25,13 +25,13 @@ def exchanged(gold: Reply, other: Reply, kind: str) -> bool:
     """Say whether ``gold`` is as wrong an answer in the context of ``other`` as the other way round.
 
     ``other`` must tell of its own speaker's persona, and ``gold`` must share no content word with that persona
-    ("persona_swap"), nor with what ``other`` answers and says ("off_topic"; "other_trait", where that persona is its
+    ("persona_swap"), nor with what ``other`` answers and says ("off_topic"; "misplaced", where that persona is its
     own), or contradict a trait of it ("conflict").
     """
     if kind == "conflict":
         traits = [triple for trait in other.drawn if (triple := triple_of(trait))]
         return any(contradicts(one, trait) for one in stated(gold.text) for trait in traits)
-    if kind == "other_trait":
+    if kind == "misplaced":
         said = {turn.text for turn in other.context.history if turn.speaker == "self"}
         return ends_asking(other.line) and gold.told.isdisjoint(other.asked | other.told) and gold.text not in said
     taboo = other.persona if kind == "persona_swap" else other.persona | other.asked | other.told

@@ -191,7 +191,7 @@ class NegativePool:
         }
         return self._take("conflict", gold, list(fitting.values()))
 
-    def other_trait(self, gold: Reply) -> Reply | None:
+    def misplaced(self, gold: Reply) -> Reply | None:
         """Return what the same speaker answers elsewhere: it tells other traits, and nothing that is asked here."""
         if not ends_asking(gold.line):  # where nothing was asked, another trait may be told as well
             return None
@@ -204,7 +204,7 @@ class NegativePool:
             and one.told.isdisjoint(gold.asked | gold.told)
             and one.text not in said
         ]
-        return self._take("other_trait", gold, fitting)
+        return self._take("misplaced", gold, fitting)
 
     def note(self, kind: str, chosen: str, rejected: str) -> None:
         """Remember how much longer the rejected reply is, in words."""

@@ -32,7 +32,7 @@ from personatune.dialogue import Context, Episode, Perspective, PreferencePair, 
 from personatune.errors import UserError, did_you_mean
 from personatune.words import keyword_stems, words
 
-KINDS = ("persona_swap", "contradiction", "other_trait", "conflict", "generic", "off_topic", "model_sample")
+KINDS = ("persona_swap", "contradiction", "misplaced", "conflict", "generic", "off_topic", "model_sample")
 Sample = Callable[[Sequence[Context], int], list[list[str]]]
 """The model's own replies: for every context, ``n`` of them."""
 
@@ -75,7 +75,7 @@ class PreferenceGenerator:
     Args:
         perspectives: dialogues as their speakers live them; training ones for training pairs, held-out ones for tests.
         sample: the model's own ``n`` replies per context; None leaves the kind "model_sample" out (with a reason).
-        written: hand-written pairs of the kinds "contradiction" and "other_trait"; they make up to ``written_share`` of
+        written: hand-written pairs of the kinds "contradiction" and "misplaced"; they make up to ``written_share`` of
             theirs.
     """
 
@@ -147,7 +147,7 @@ class PreferenceGenerator:
         spent: set[str] = set()
         makers: dict[str, Callable[[Sequence[Reply], int], Iterator[tuple[Reply, PreferencePair]]]] = {
             "contradiction": lambda golds, quota: self._contradictions(golds, quota, rng, edits, pool),
-            "other_trait": lambda golds, quota: self._human_negatives(golds, "other_trait", pool.other_trait, pool),
+            "misplaced": lambda golds, quota: self._human_negatives(golds, "misplaced", pool.misplaced, pool),
             "conflict": lambda golds, quota: self._human_negatives(golds, "conflict", pool.conflict, pool),
             "persona_swap": lambda golds, quota: self._human_negatives(golds, "persona_swap", pool.persona_swap, pool),
             "model_sample": lambda golds, quota: self._model_samples(golds, quota, pool),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from personatune.config import Config
 from personatune.data.lower_case import lower_cased_dialogue
-from personatune.data.other_answers import other_answers
+from personatune.data.misplaced import misplaced_replies
 from personatune.data.processing import PreparedData
 from personatune.data.votes import SplitVotes, split_votes
 from personatune.data.written_dialogues import written_dialogues
@@ -29,7 +29,7 @@ def own_pairs(part: Sequence[Perspective], config: Config) -> list[PreferencePai
         lower_cased_dialogue(dialogue, share, config.seed) for dialogue in own_dialogues() if dialogue.view.id in names
     ]
     twins = [pair for dialogue in dialogues for pair in dialogue.pairs(settings.max_history_turns)]
-    return [*twins, *other_answers(dialogues, settings.max_history_turns, settings.length_tolerance)]
+    return [*twins, *misplaced_replies(dialogues, settings.max_history_turns, settings.length_tolerance)]
 
 
 def own_votes(config: Config, data: PreparedData) -> SplitVotes:

@@ -1,35 +1,41 @@
-"""Right answer, wrong question: what a character of a written dialogue says elsewhere in it, as the worse reply here.
+"""Right reply, wrong moment: what a character of a written dialogue says elsewhere in it, as the worse reply here.
 
-The commonest mistake of a small trained model is not to deny its persona but to tell another sentence of it than the
-one that was asked for (docs/experiments.md, 2026-11-26). Both replies of such a pair fit the persona, so only
-the question tells which is better; and the same two replies stand the other way round behind the other question.
+The commonest mistakes of a small trained model are not denials of its persona: it tells another sentence of it than the
+one that was asked for, and it answers a greeting with one (docs/experiments.md, 2026-11-26). Both replies of such a
+pair fit the persona, so only the partner's line tells which is better; and the same two replies stand the other way
+round behind the other line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 from personatune.data.mirrors import MIRROR
 from personatune.data.negatives import of_like_length
 from personatune.dialogue import Context, PreferencePair, WrittenDialogue
 from personatune.words import words
 
-OTHER_TRAIT = "other_trait"
+MISPLACED = "misplaced"
 
 
-def other_answers(
+def misplaced_replies(
     dialogues: Sequence[WrittenDialogue], max_history_turns: int, tolerance: float
 ) -> Iterator[PreferencePair]:
-    """Yield pairs two by two: two answers of like length of one character, each the better one behind its question.
+    """Yield pairs two by two: two replies of like length of one character, each the better one behind its line.
 
-    The second of two is the mirror of the first. Each answer stands in two pairs at most. Left out are answers on one
-    persona sentence, and a worse reply that was just said in the history.
+    At least one of the two rests on the persona; small talk finds its partner first. The second of two is the mirror of
+    the first. Each reply stands in two pairs at most. Left out are replies on one persona sentence, and a worse reply
+    that was just said in the history.
     """
     for dialogue in dialogues:
-        left = set(dialogue.wrong)  # answers that rest on the persona have a wrong twin
-        for first, second in combinations(sorted(left), 2):
+        told = sorted(dialogue.wrong)  # replies that rest on the persona have a wrong twin
+        own = [place for place, turn in enumerate(dialogue.view.turns) if turn.speaker == "self" and place]
+        small_talk = [place for place in own if place not in dialogue.wrong]
+        left = set(own)
+        for pair in (*product(small_talk, told), *combinations(told, 2)):
+            first, second = sorted(pair)
             if {first, second} <= left and _exchangeable(dialogue, first, second, max_history_turns, tolerance):
                 left -= {first, second}
                 yield _pair(dialogue, first, second, max_history_turns)
@@ -51,4 +57,4 @@ def _pair(dialogue: WrittenDialogue, here: int, elsewhere: int, max_history_turn
     view = dialogue.view
     context = Context(view.persona, view.turns[max(0, here - max_history_turns) : here])
     origin = f"written | {view.id}/{here} | {elsewhere}"
-    return PreferencePair(context, view.turns[here].text, view.turns[elsewhere].text, OTHER_TRAIT, origin)
+    return PreferencePair(context, view.turns[here].text, view.turns[elsewhere].text, MISPLACED, origin)
