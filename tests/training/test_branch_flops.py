@@ -69,7 +69,7 @@ def test_an_update_of_ppo_is_what_pytorch_counts_pass_by_pass(trainer: PPOTraine
     learned = 2 * (work.training(sizes, drawn, drawn) + work.training(sizes, drawn, 0))
     # the trunk's output gets no gradient: a few products fewer than counted
     assert learned == pytest.approx(learning.get_total_flops(), rel=0.05)
-    whole = ppo_flops(work, [piece.sizes for piece in pieces], epochs=2)
+    whole = ppo_flops(work, work, [piece.sizes for piece in pieces], epochs=2)
     prompt, replies = pieces[0].sizes
     sampled = work.sampling([prompt], [(prompt, reply) for reply in replies])
     assert whole == pytest.approx(sampled + work.trunk(sizes) + read + learned)

@@ -202,6 +202,7 @@ def test_the_split_path_and_the_whole_model_make_the_same_first_update(bench: Be
     assert trunk_layers == 1
     plain.split.top_layers = plain.split.total_layers  # the adapters stay where they are, the trunk is empty
     assert plain.split.trunk_layers == 0
+    plain.step.critic_below = 0
     mine, theirs = fast.train(), plain.train()
     assert mine.metrics[0] == pytest.approx(theirs.metrics[0], rel=1e-3, abs=1e-3)
     expected = plain.split.branch_tensors(POLICY)
