@@ -13,7 +13,7 @@ from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.shared_prompts import SharedRows
-from personatune.model.shared_replies import SharedReplies
+from personatune.model.shared_replies import Filed, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
 
 if TYPE_CHECKING:
@@ -93,6 +93,40 @@ def test_the_trunk_runs_once_however_often_it_is_read(tiny: TinyModels) -> None:
     for _ in range(3):
         read(cache)
     assert split.passes == len(told)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.25, 2.0])  # of one height: all on disk, a part of the upper one, nothing
+def test_what_a_higher_branch_begins_at_is_kept_under_the_same_limit(
+    tiny: TinyModels, tmp_path: Path, family: str, share: float
+) -> None:
+    size = sum(piece.tokens for piece in SharedReplies(split_of(tiny, memory_gb=2.0), ITEMS, 0).pieces) * 32 * 4
+    split = split_of(tiny, memory_gb=share * size / 2**30, family=family)
+    cache = TrunkCache(split, ITEMS, 0, folder=tmp_path / "trunk")
+    for numbers in cache.buckets():
+        trunk = cache.batch(numbers)
+        with torch.no_grad(), split.raising(trunk, 3) as raised:
+            split.top(trunk)
+        cache.keep(numbers, trunk)  # of the trunk's own height: there already
+        cache.keep(numbers, raised[0])
+    passes = split.passes
+    filed = {below: sum(isinstance(piece.kept[below], Filed) for piece in cache.pieces) for below in (2, 3)}
+    if share == 0.0:
+        assert filed == {2: len(cache.pieces), 3: len(cache.pieces)}
+    else:
+        assert filed[2] == 0
+        assert filed[3] == 0 if share == 2.0 else 0 < filed[3] < len(cache.pieces)
+    assert cache.in_memory == (share == 2.0)
+    for numbers in ([3, 1, 39, 7], [0], list(range(40))):
+        upper, lower = cache.batch(numbers, 3), cache.batch(numbers)
+        assert upper.hidden is not None
+        with torch.no_grad(), split.raising(lower, 3) as expected:
+            split.top(lower)
+        assert expected[0].hidden is not None
+        seen = upper.rows.segments >= 0
+        assert torch.allclose(upper.hidden[seen], expected[0].hidden[seen], atol=1e-4)
+    assert split.passes == passes
+    cache.clear()
+    assert not (tmp_path / "trunk").exists()
 
 
 def test_an_interrupted_cache_goes_on_where_it_was(tiny: TinyModels, tmp_path: Path) -> None:
