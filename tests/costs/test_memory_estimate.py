@@ -122,6 +122,10 @@ def test_a_critic_on_fewer_layers_takes_less_to_train_and_has_its_own_input_kept
     assert (whole.of("caches"), own.of("caches")) == (0, few.of("caches"))
     limit = with_settings("branch.layers=4", "branch.critic_layers=2", "branch.trunk_memory_gb=0")
     assert moment("ppo", "optimiser's step", limit).of("caches") == 0
+    none = with_settings("branch.layers=4", "branch.critic_layers=2", "ppo.advantages=rloo")
+    step = moment("ppo", "optimiser's step", none)
+    assert step.of("caches") == few.of("caches")
+    assert step.of("gradients") == pytest.approx(few.of("gradients") / 2, rel=0.01)
     rewards = {
         moment("reward", "loss", with_settings("branch.layers=4", f"branch.critic_layers={critic}")).bytes
         for critic in ("null", "2")

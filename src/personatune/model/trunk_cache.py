@@ -71,8 +71,9 @@ class TrunkCache(SharedReplies):
         return Trunk(rows, hidden.to(self.split.device), below)
 
     def keep(self, numbers: Sequence[int], raised: Trunk) -> None:
-        """Keep a batch of `buckets` as it is above more layers than the trunk's (see `SplitModel.raising`)."""
-        if raised.below != self.split.trunk_layers:
+        """Keep a batch of `buckets` as it is above more layers than the trunk's too (see `SplitModel.raising`)."""
+        there = all(raised.below in piece.kept for piece, _ in self.chosen(numbers))
+        if raised.hidden is not None and not there:
             self._keep(numbers, raised.below, lambda _rows: raised.hidden)
 
     @property

@@ -291,9 +291,10 @@ class PPOUpdate:
         }
         if not self.has_critic:
             return figures
-        raised = experience.rollouts.trunk.batch(numbers, self.critic_below)
+        if self.critic_below != trunk.below:
+            trunk = experience.rollouts.trunk.batch(numbers, self.critic_below)
         value_loss = rl_math.value_loss(
-            rows.by_reply(branch_values(self.split, raised)),
+            rows.by_reply(branch_values(self.split, trunk)),
             of(experience.values),
             of(experience.returns),
             mask,

@@ -105,13 +105,14 @@ def ppo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> Stag
     # In later turns of a conversation each reply has a prompt of its own, longer by a line and a reply a turn.
     later = settings.turns_per_episode - 1
     grown = min(lengths.prompt + later * (20 + new), config.model.max_length)
-    numbers, critics = (parts.adapter_numbers(a, config.branch.rank, layers, head=True) for layers in (top, critic))
+    numbers = parts.adapter_numbers(a, config.branch.rank, top, head=True)
+    critics = parts.adapter_numbers(a, config.branch.rank, critic, head=True) if critic else 0
     base = [
         *parts.weights(a, place, config.lora.quantization),
         *_decoding_copies(a, config, place, top),
         Term("adapters", numbers * parts.MASTER_BYTES, "reward branch, frozen"),
     ]
-    branches = parts.trained("adapters", numbers + critics, "policy and critic branches")
+    branches = parts.trained("adapters", numbers + critics, f"policy{' and critic branches' if critic else ' branch'}")
     resting = [*base, *_without_gradients(branches)]
     sampled = (prompts * each, 1, grown) if later else (prompts, each, lengths.prompt)
     sampling = [*resting, *_sampling(a, config, place, *sampled, new)]
@@ -268,8 +269,8 @@ def _without_gradients(terms: list[Term]) -> list[Term]:
 
 
 def _trunk_cache(a: Architecture, config: Config, tokens: int, *others: int) -> Term:
-    """What is kept of each token below the branches, and below branches on ``others`` layers where these are fewer."""
-    heights = {a.layers - layers for layers in (_top(a, config), *others)} - {0}
+    """What is kept of each token below the branches, and below those on ``others`` layers (0: there is none)."""
+    heights = {a.layers - layers for layers in (_top(a, config), *others) if layers} - {0}
     needed = tokens * a.hidden * a.number_bytes * len(heights)
     limit = config.branch.trunk_memory_gb * 2**30
     why = f"trunk output of {tokens:,} tokens" + ("" if len(heights) < 2 else ", and the critic's input")
@@ -281,6 +282,9 @@ def _top(a: Architecture, config: Config) -> int:
 
 
 def _critic(a: Architecture, config: Config) -> int:
+    """Layers of the critic; 0 where the advantages need none."""
+    if config.ppo.advantages != "gae":
+        return 0
     return min(config.branch.critic_layers or a.layers, _top(a, config))
 
 
