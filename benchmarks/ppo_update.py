@@ -1,8 +1,9 @@
 """What one PPO update costs, step by step: 4 prompts of 240 tokens, 4 replies of 28 tokens each, 4 epochs.
 
-    python benchmarks/ppo_update.py [--layers 4 8 10 15 30] [--rounds 5] [--plain] [--profile]
+    python benchmarks/ppo_update.py [--layers 4 8 10 15 30] [--critic-layers 2 4] [--rounds 5] [--plain] [--profile]
 
-Every number of branch layers takes turns with the others; a line shows medians over the rounds after a small update
+Every number of branch layers takes turns with the others, each with as many for its critic, or with each of
+``--critic-layers`` that isn't more (0: as many); a line shows medians over the rounds after a small update
 that warms up. Phases and their sum, ``cpu``, are processor time of all threads, which other programs on the machine
 disturb less than the clock; ``update`` is what the clock says. ``--plain`` adds the layout that reads a prompt once for
 every reply; ``--profile`` prints the operators of one update instead. The last line is a JSON object. Peak memory is of
@@ -85,9 +86,10 @@ def timed(spent: dict[str, float], module: Any, name: str, phase: str) -> Iterat
         setattr(module, name, plain)
 
 
-def build(model: str, layers: int, options: argparse.Namespace, *, shared: bool) -> PPOUpdate:
+def build(model: str, layers: int, critic: int, options: argparse.Namespace, *, shared: bool) -> PPOUpdate:
     backbone = load_base_model(model)
-    branch = BranchConfig(layers="all" if layers >= backbone.config.num_hidden_layers else layers)
+    whole = layers >= backbone.config.num_hidden_layers
+    branch = BranchConfig(layers="all" if whole else layers, critic_layers=critic or None)
     split = SplitModel(backbone, branch, share_prompts=shared)
     prompts: Any = FixedLength(prompt_format(load_tokenizer(model), "auto", 1024), options.prompt_tokens)
     reward = RewardModel(split, prompts)
@@ -120,6 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=EMBEDDED)
     parser.add_argument("--layers", type=int, nargs="+", default=[4, 8, 10, 15, 30])
+    parser.add_argument("--critic-layers", type=int, nargs="+", default=[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--replies", type=int, default=4)
@@ -130,10 +133,17 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="add one reply a row, at the first number of layers")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    sides = {f"k = {layers}": build(options.model, layers, options, shared=True) for layers in options.layers}
+    sides = {
+        f"k = {layers}" + (f", critic {critic}" if critic else ""): build(
+            options.model, layers, critic, options, shared=True
+        )
+        for layers in options.layers
+        for critic in options.critic_layers
+        if critic <= layers
+    }
     if options.plain:
         layers = options.layers[0]
-        sides[f"k = {layers}, plain"] = build(options.model, layers, options, shared=False)
+        sides[f"k = {layers}, plain"] = build(options.model, layers, 0, options, shared=False)
     for update in sides.values():
         one_update(update, 0, 1)
     if options.profile:

@@ -1,13 +1,15 @@
 """One PPO update: personatune against TRL 1.12's PPOTrainer with a LoRA policy, on the same prompts.
 
-    python benchmarks/ppo_vs_trl.py [--quick] [--rounds 5] [--layers 8] [--model embedded] [--data SOURCE]
+    python benchmarks/ppo_vs_trl.py [--quick] [--rounds 5] [--layers 8] [--critic-layers N]
+        [--model embedded] [--data SOURCE]
 
 Four real prompts of 240 tokens, four replies of 28 tokens to each, four epochs with one optimiser step each. Both
 sides are processes of their own that take turns and measure themselves (see `sides.paired`); the first update of each
 is not counted. A reply can't end early on either side, so both sample and train the same number of tokens. TRL runs at
-its best CPU settings (see `trl_peer/ppo.py`); its policy has LoRA on all layers, ours on the top ``--layers``, which is
-part of the design that is measured. The last line is one JSON object with `time_ratio` and `memory_ratio` (peer over
-ours), `same_work`, `versions`, settings and every single time. ``--quick``: two prompts, one counted round.
+its best CPU settings (see `trl_peer/ppo.py`); its policy has LoRA on all layers, ours on the top ``--layers``, our
+critic on the top ``--critic-layers`` (as many unless told), which is part of the design that is measured. The last line
+is one JSON object with `time_ratio` and `memory_ratio` (peer over ours), `same_work`, `versions`, settings and every
+single time. ``--quick``: two prompts, one counted round.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two prompts, one counted round")
     parser.add_argument("--rounds", type=int, default=None, help="counted updates of each side (5; quick 1)")
     parser.add_argument("--layers", type=int, default=8, help="top layers that our branches change")
+    parser.add_argument("--critic-layers", type=int, help="top layers that our critic changes (as many as --layers)")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--data", default=default_source())
     parser.add_argument("--prompt-tokens", type=int, default=240)
@@ -47,6 +50,7 @@ def main() -> None:
         "reply_tokens": 28,
         "epochs": 4,
         "layers": options.layers,
+        "critic_layers": options.critic_layers or options.layers,
         "rank": 16,
         "alpha": 32,
         "learning_rate": 1e-4,
@@ -79,7 +83,8 @@ def measure(work: dict[str, Any], rounds: int) -> dict[str, Any]:
     prompts, replies = len(work["prompts"]), work["replies_per_prompt"]
     print(
         f"one PPO update: {prompts} prompts of {len(work['prompts'][0])} tokens x {replies} replies of "
-        f"{work['reply_tokens']}, {work['epochs']} epochs, fp32, medians of {rounds}"
+        f"{work['reply_tokens']}, {work['epochs']} epochs, our branches on {work['layers']} layers, our critic on "
+        f"{work['critic_layers']}, fp32, medians of {rounds}"
     )
     for name, side in (("TRL PPOTrainer", found["peer"]), ("personatune", found["ours"])):
         print(f"{name:15} {median_seconds(side):8.2f} s   {side['end']['peak_bytes'] / 2**30:6.2f} GiB peak")

@@ -160,11 +160,11 @@ def ppo(work: Work, folder: Path, sft_folder: Path, reward_folder: Path) -> dict
 def _ppo_flops(split: SplitModel, meter: StageMeter, epochs: int, prompt_tokens: int) -> float:
     """Estimate: sampling with prompts shared, the trunk once, reference, critic and reward on it, then the epochs."""
     parameters = get_model_info(split.backbone).parameters
-    top = split.top_layers / split.total_layers
+    top, critic = (layers / split.total_layers for layers in (split.top_layers, split.critic_layers))
     sequence_tokens = meter.tokens_trained / epochs
     sampled = prompt_tokens + meter.tokens_generated
-    forward = sampled + sequence_tokens * (1 - top) + 3 * sequence_tokens * top
-    return parameters * (FORWARD * forward + 2 * FROZEN * top * meter.tokens_trained)
+    forward = sampled + sequence_tokens * (1 - top) + sequence_tokens * (2 * top + critic)
+    return parameters * (FORWARD * forward + FROZEN * (top + critic) * meter.tokens_trained)
 
 
 def _merged(work: Work, sft_folder: Path) -> Any:

@@ -229,7 +229,8 @@ def random_head(width: int, seed: int = 0) -> list[float]:
 
 
 def _branch(work: Mapping[str, Any]) -> BranchConfig:
-    return BranchConfig(layers=work["layers"], rank=work["rank"], alpha=work["alpha"])
+    critic = work.get("critic_layers")
+    return BranchConfig(layers=work["layers"], critic_layers=critic, rank=work["rank"], alpha=work["alpha"])
 
 
 def _always(tracker: Tracker) -> Any:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from personatune.errors import UserError, did_you_mean
 from personatune.plain_yaml import NotYamlError, parse_yaml
@@ -113,9 +114,18 @@ class BranchConfig(Section):
     """Reward, policy and critic: LoRA branches on the top layers of one backbone; the layers below are shared."""
 
     layers: Positive | Literal["all"] = 8
+    critic_layers: Positive | None = None  # of PPO's critic; None: as many as the other branches
     rank: Positive = 16
     alpha: Positive = 32
     trunk_memory_gb: Annotated[float, Field(ge=0)] = 2.0  # of the shared layers' output; more goes to disk
+
+    @field_validator("critic_layers")
+    @classmethod
+    def _within_layers(cls, value: int | None, info: ValidationInfo) -> int | None:
+        most = info.data.get("layers")  # with "all" the model tells (`model.lora.critic_layers`)
+        if isinstance(value, int) and isinstance(most, int) and value > most:
+            raise PydanticCustomError("critic_layers", f"more than branch.layers = {most}; use {most} or null")
+        return value
 
 
 class RewardTargets(Section):

@@ -111,6 +111,28 @@ def test_the_trunk_cache_stays_within_its_limit_and_is_none_without_a_trunk() ->
     assert moment("reward", "loss", with_settings(many, "branch.layers=all")).of("caches") == 0
 
 
+def test_a_critic_on_fewer_layers_takes_less_to_train_and_has_its_own_input_kept() -> None:
+    few, half, whole, own = (
+        moment("ppo", "optimiser's step", with_settings(f"branch.layers={layers}", f"branch.critic_layers={critic}"))
+        for layers, critic in (("4", "null"), ("4", "2"), ("all", "null"), ("all", "2"))
+    )
+    assert half.of("gradients") == pytest.approx(0.75 * few.of("gradients"), rel=0.01)
+    assert half.of("optimiser") == 2 * half.of("gradients")
+    assert half.of("caches") == 2 * few.of("caches") > 0
+    assert (whole.of("caches"), own.of("caches")) == (0, few.of("caches"))
+    limit = with_settings("branch.layers=4", "branch.critic_layers=2", "branch.trunk_memory_gb=0")
+    assert moment("ppo", "optimiser's step", limit).of("caches") == 0
+    none = with_settings("branch.layers=4", "branch.critic_layers=2", "ppo.advantages=rloo")
+    step = moment("ppo", "optimiser's step", none)
+    assert step.of("caches") == few.of("caches")
+    assert step.of("gradients") == pytest.approx(few.of("gradients") / 2, rel=0.01)
+    rewards = {
+        moment("reward", "loss", with_settings("branch.layers=4", f"branch.critic_layers={critic}")).bytes
+        for critic in ("null", "2")
+    }
+    assert len(rewards) == 1  # the reward model knows nothing of it
+
+
 def test_the_key_value_cache_grows_with_rows_and_tokens() -> None:
     few, many = (
         moment("ppo", "sampling", with_settings(f"ppo.replies_per_prompt={replies}")).of("caches") for replies in (2, 8)

@@ -257,6 +257,41 @@ def test_more_layers_than_there_are_is_a_users_error(tiny: TinyModels) -> None:
         SplitModel(tiny.model(layers=LAYERS), branch(5))
 
 
+def test_a_critic_on_more_layers_than_the_branches_have_is_a_users_error(tiny: TinyModels) -> None:
+    message = r"branch\.critic_layers = 5: the branches change 4 layers; use 4 or null"
+    with pytest.raises(UserError, match=message):
+        SplitModel(tiny.model(layers=LAYERS), BranchConfig(layers="all", critic_layers=5))
+
+
+@pytest.mark.parametrize(("most", "layers"), [(3, 1), (3, 2), (3, 3), ("all", 1), ("all", 4)])
+def test_a_branch_on_fewer_layers_begins_at_what_the_references_pass_has_there(
+    tiny: TinyModels, family: str, most: int | Literal["all"], layers: int
+) -> None:
+    split = SplitModel(tiny.model(family, layers=LAYERS), branch(most))
+    split.add_branch("policy", head=False, seed=1)
+    split.add_branch("critic", head=True, seed=2, layers=layers)
+    disturb(split, "policy")
+    disturb(split, "critic")
+    below = LAYERS - layers
+    assert split.below("critic") == below
+    changed = {name.split(".layers.")[-1].split(".h.")[-1].split(".")[0] for name in split.branch_tensors("critic")}
+    assert changed == {"head", *(str(layer) for layer in range(below, LAYERS))}
+    trunk = split.trunk(batch())
+    with torch.no_grad(), split.active(None), split.raising(trunk, below) as raised:
+        split.top(trunk)
+    assert raised[0].below == below
+    assert (raised[0].hidden is None) == (below == 0)
+    ids, mask = padded()
+    assert split.peft is not None
+    with split.active("critic"):
+        plain = split.peft(input_ids=ids, attention_mask=mask).logits
+        short, long = (split.logits(split.top(start)) for start in (raised[0], trunk))
+    seen = mask.bool()
+    assert torch.allclose(short[seen], plain[seen], atol=1e-4)
+    assert torch.allclose(long[seen], plain[seen], atol=1e-4)
+    assert not torch.allclose(plain[seen], outputs(split, "policy"), atol=1e-2)
+
+
 def test_an_architecture_that_cant_be_split_runs_whole(tiny: TinyModels) -> None:
     model: Any = tiny.model(layers=LAYERS)
     decoder = model.get_decoder()
@@ -272,8 +307,8 @@ def test_an_architecture_that_cant_be_split_runs_whole(tiny: TinyModels) -> None
             return result
 
     decoder.__class__ = Skipping
-    split = SplitModel(model, branch())
-    assert (split.top_layers, split.trunk_layers) == (LAYERS, 0)
+    split = SplitModel(model, BranchConfig(layers=2, critic_layers=1, rank=4, alpha=8))
+    assert (split.top_layers, split.critic_layers, split.trunk_layers) == (LAYERS, LAYERS, 0)
     split.add_branch("policy", head=False, seed=1)
     ids, mask = padded()
     with torch.no_grad():

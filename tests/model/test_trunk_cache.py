@@ -13,7 +13,7 @@ from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.shared_prompts import SharedRows
-from personatune.model.shared_replies import SharedReplies
+from personatune.model.shared_replies import Filed, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_a_spilled_cache_gives_the_same_bits_as_one_in_memory(
     size = in_memory.tokens * memory.token_bytes
     disk = split_of(tiny, memory_gb=share * size / 2**30, family=family)
     on_disk = TrunkCache(disk, ITEMS, 0, folder=tmp_path / "trunk")
-    kept = sum(piece.hidden is not None for piece in on_disk.pieces)
+    kept = sum(isinstance(piece.kept[2], Tensor) for piece in on_disk.pieces)
     assert kept == 0 if share == 0 else 0 < kept < len(on_disk.pieces)
     for mine, theirs in zip(read(on_disk), read(in_memory), strict=True):
         assert torch.equal(mine, theirs)
@@ -95,6 +95,40 @@ def test_the_trunk_runs_once_however_often_it_is_read(tiny: TinyModels) -> None:
     assert split.passes == len(told)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.25, 2.0])  # of one height: all on disk, a part of the upper one, nothing
+def test_what_a_higher_branch_begins_at_is_kept_under_the_same_limit(
+    tiny: TinyModels, tmp_path: Path, family: str, share: float
+) -> None:
+    size = sum(piece.tokens for piece in SharedReplies(split_of(tiny, memory_gb=2.0), ITEMS, 0).pieces) * 32 * 4
+    split = split_of(tiny, memory_gb=share * size / 2**30, family=family)
+    cache = TrunkCache(split, ITEMS, 0, folder=tmp_path / "trunk")
+    for numbers in cache.buckets():
+        trunk = cache.batch(numbers)
+        with torch.no_grad(), split.raising(trunk, 3) as raised:
+            split.top(trunk)
+        cache.keep(numbers, trunk)  # of the trunk's own height: there already
+        cache.keep(numbers, raised[0])
+    passes = split.passes
+    filed = {below: sum(isinstance(piece.kept[below], Filed) for piece in cache.pieces) for below in (2, 3)}
+    if share == 0.0:
+        assert filed == {2: len(cache.pieces), 3: len(cache.pieces)}
+    else:
+        assert filed[2] == 0
+        assert filed[3] == 0 if share == 2.0 else 0 < filed[3] < len(cache.pieces)
+    assert cache.in_memory == (share == 2.0)
+    for numbers in ([3, 1, 39, 7], [0], list(range(40))):
+        upper, lower = cache.batch(numbers, 3), cache.batch(numbers)
+        assert upper.hidden is not None
+        with torch.no_grad(), split.raising(lower, 3) as expected:
+            split.top(lower)
+        assert expected[0].hidden is not None
+        seen = upper.rows.segments >= 0
+        assert torch.allclose(upper.hidden[seen], expected[0].hidden[seen], atol=1e-4)
+    assert split.passes == passes
+    cache.clear()
+    assert not (tmp_path / "trunk").exists()
+
+
 def test_an_interrupted_cache_goes_on_where_it_was(tiny: TinyModels, tmp_path: Path) -> None:
     def interrupt(count: int) -> None:
         done.append(count)
@@ -116,7 +150,7 @@ def test_an_interrupted_cache_goes_on_where_it_was(tiny: TinyModels, tmp_path: P
 def test_a_trunk_cache_from_another_model_is_a_users_error(tiny: TinyModels, tmp_path: Path) -> None:
     TrunkCache(split_of(tiny, memory_gb=0.0), ITEMS, 0, folder=tmp_path / "trunk")
     other = split_of(tiny, memory_gb=0.0, seed=1)
-    with pytest.raises(UserError, match=r"trunk-000000\.safetensors: a trunk cache from another model") as caught:
+    with pytest.raises(UserError, match=r"trunk-2-000000\.safetensors: a trunk cache from another model") as caught:
         TrunkCache(other, ITEMS, 0, folder=tmp_path / "trunk")
     assert str(caught.value).endswith(f"delete {tmp_path / 'trunk'} to have it made again")
 
@@ -124,8 +158,9 @@ def test_a_trunk_cache_from_another_model_is_a_users_error(tiny: TinyModels, tmp
 def test_a_trunk_of_another_height_is_another_model(tiny: TinyModels) -> None:
     model = tiny.model(layers=4)
     low, high = (SplitModel(model, BranchConfig(layers=layers, rank=4, alpha=8)) for layers in (3, 2))
-    assert low.fingerprint != high.fingerprint
-    assert SplitModel(tiny.model(layers=4), BranchConfig(layers=2, rank=8, alpha=8)).fingerprint == high.fingerprint
+    assert low.fingerprint(1) != high.fingerprint(2)
+    other = SplitModel(tiny.model(layers=4), BranchConfig(layers=2, rank=8, alpha=8))
+    assert other.fingerprint(2) == high.fingerprint(2)
 
 
 def test_training_a_branch_leaves_the_trunks_fingerprint_alone(tiny: TinyModels, family: str) -> None:
@@ -134,7 +169,8 @@ def test_training_a_branch_leaves_the_trunks_fingerprint_alone(tiny: TinyModels,
     with torch.no_grad():
         for weight in trained.parameters("policy"):
             weight.add_(1.0)
-    assert trained.fingerprint == fresh.fingerprint
+    assert trained.fingerprint(2) == fresh.fingerprint(2)
+    assert trained.fingerprint(3) == fresh.fingerprint(3)  # where a branch on fewer layers would begin
 
 
 @pytest.mark.parametrize("damage", [b"", b"no safetensors"])
@@ -143,7 +179,7 @@ def test_damaged_files_and_those_of_other_tokens_are_made_again(
 ) -> None:
     others = [(prompt, [token + 1 for token in reply]) for prompt, reply in ITEMS]
     TrunkCache(split_of(tiny, memory_gb=0.0), others, 0, folder=tmp_path)
-    (tmp_path / "trunk-000001.safetensors").write_bytes(damage)
+    (tmp_path / "trunk-2-000001.safetensors").write_bytes(damage)
     cache = TrunkCache(split_of(tiny, memory_gb=0.0), ITEMS, 0, folder=tmp_path)
     whole = TrunkCache(split_of(tiny, memory_gb=2.0), ITEMS, 0)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(read(cache), read(whole), strict=True))

@@ -19,6 +19,7 @@ from personatune.model.architecture import find_config, read_architecture
 from personatune.pipeline import estimate as estimating
 from personatune.pipeline.estimate import (
     Estimate,
+    _smaller,
     assumed_lengths,
     measured_lengths,
     nearest_that_fits,
@@ -88,6 +89,15 @@ def test_the_settings_proposed_fit_and_change_results_only_if_they_must(medium: 
     assert flags[0].startswith("sft.micro_batch_size=")  # the same updates, fewer rows at once
     line = too_little(config, found)
     assert all(f"--set {flag}" in line for flag in flags)
+
+
+def test_fewer_branch_layers_are_proposed_down_to_the_critics(medium: Architecture) -> None:
+    settings = ["branch.layers=12", "branch.critic_layers=5"]
+    config = load_config("standard", settings)
+    found = estimated(config, medium, 8 * 2**30)
+    assert dict(_smaller(config, found.lengths))["branch.layers"] == [6]
+    for gib in (1, 2, 3, 4):
+        load_config("standard", settings + (nearest_that_fits(config, estimated(config, medium, gib * 2**30)) or []))
 
 
 def test_where_nothing_fits_that_is_said(medium: Architecture) -> None:

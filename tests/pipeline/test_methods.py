@@ -20,6 +20,7 @@ from personatune.pipeline.contenders import load_contender
 from personatune.pipeline.methods import METHODS
 from personatune.pipeline.models import load_model, trained_models
 from personatune.pipeline.run import Run
+from personatune.storage import read_json, write_json
 from personatune.training.dpo import DPOTrainer
 
 if TYPE_CHECKING:
@@ -115,6 +116,16 @@ def test_a_second_call_does_nothing_and_other_settings_want_another_name(program
     code, _, err = program("dpo", "--set", "dpo.beta=0.5")
     assert (code, err.count("\n")) == (2, 1)
     assert "dpo: begun with other settings; --redo starts it over, --as gives another one a name of its own" in err
+
+
+def test_a_setting_that_was_not_there_yet_makes_no_other_training(program: Program) -> None:
+    place = program.run.folder("dpo") / "begun.json"
+    begun = read_json(place)
+    del begun["settings"]["branch"]["critic_layers"]  # as a version without it wrote
+    write_json(place, begun)
+    code, out, err = program("dpo")
+    assert (code, err) == (0, "")
+    assert out.startswith("dpo of run tiny is done already")
 
 
 def test_any_preference_file_makes_a_model_under_a_name_of_its_own(program: Program, tmp_path: Path) -> None:

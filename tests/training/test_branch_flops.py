@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -42,16 +43,31 @@ def without_attention(work: BranchWork) -> BranchWork:
 
 
 @pytest.fixture
-def trainer(tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path) -> PPOTrainer:
-    split = SplitModel(tiny.model(layers=LAYERS, hidden=64, spread=0.1), BRANCHES)
-    prompts = tiny.prompts()
-    config = PPOConfig(updates=1, prompts_per_update=1, replies_per_prompt=4, epochs=2, max_new_tokens=6)
-    reward = RewardModel(split, prompts)
-    return PPOTrainer(split, prompts, reward, dialogues.contexts(1), config, tmp_path, judge=lambda: 0.5)
+def make_trainer(tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path) -> Callable[..., PPOTrainer]:
+    def make(critic_layers: int | None = None, **settings: Any) -> PPOTrainer:
+        branch = BRANCHES.model_copy(update={"critic_layers": critic_layers})
+        split = SplitModel(tiny.model(layers=LAYERS, hidden=64, spread=0.1), branch)
+        prompts = tiny.prompts()
+        fixed = {"updates": 1, "prompts_per_update": 1, "replies_per_prompt": 4, "epochs": 2, "max_new_tokens": 6}
+        config, reward = PPOConfig(**{**fixed, **settings}), RewardModel(split, prompts)
+        return PPOTrainer(split, prompts, reward, dialogues.contexts(1), config, tmp_path, judge=lambda: 0.5)
+
+    return make
 
 
-def test_an_update_of_ppo_is_what_pytorch_counts_pass_by_pass(trainer: PPOTrainer) -> None:
+@pytest.fixture
+def trainer(make_trainer: Callable[..., PPOTrainer]) -> PPOTrainer:
+    return make_trainer()
+
+
+@pytest.mark.parametrize("critic_layers", [None, TOP - 1])
+def test_an_update_of_ppo_is_what_pytorch_counts_pass_by_pass(
+    make_trainer: Callable[..., PPOTrainer], critic_layers: int | None
+) -> None:
+    trainer = make_trainer(critic_layers=critic_layers)
     step, work = trainer.step, without_attention(branch_work(trainer.split, POLICY))
+    assert trainer.critic_work is not None
+    critic = without_attention(trainer.critic_work)
     experience = step.collect(trainer.contexts, 0)
     pieces = experience.rollouts.trunk.pieces
     sizes, drawn = RowSizes.of(piece.sizes for piece in pieces), int(experience.rollouts.mask.sum())
@@ -61,18 +77,23 @@ def test_an_update_of_ppo_is_what_pytorch_counts_pass_by_pass(trainer: PPOTraine
     assert work.trunk(sizes) == pytest.approx(trunk.get_total_flops(), rel=0.02)
     with counting() as reading:
         step._read(experience.rollouts)
-    read = work.forward(sizes, drawn, drawn, adapted=False) + work.forward(sizes, drawn, 0, adapted=True)
+    assert (critic.adapters == work.adapters) == (critic_layers is None)
+    read = work.forward(sizes, drawn, drawn, adapted=False) + critic.forward(sizes, drawn, 0, adapted=True)
     read += work.forward(sizes, 4, 0, adapted=True)
     assert read == pytest.approx(reading.get_total_flops(), rel=0.02)
     with counting() as learning:
         step.improve(experience, 0)
-    learned = 2 * (work.training(sizes, drawn, drawn) + work.training(sizes, drawn, 0))
+    learned = 2 * (work.training(sizes, drawn, drawn) + critic.training(sizes, drawn, 0))
     # the trunk's output gets no gradient: a few products fewer than counted
     assert learned == pytest.approx(learning.get_total_flops(), rel=0.05)
-    whole = ppo_flops(work, [piece.sizes for piece in pieces], epochs=2)
+    whole = ppo_flops(work, critic, [piece.sizes for piece in pieces], epochs=2)
     prompt, replies = pieces[0].sizes
     sampled = work.sampling([prompt], [(prompt, reply) for reply in replies])
     assert whole == pytest.approx(sampled + work.trunk(sizes) + read + learned)
+    without = ppo_flops(work, None, [piece.sizes for piece in pieces], epochs=2)
+    values = critic.forward(sizes, drawn, 0, adapted=True) + 2 * critic.training(sizes, drawn, 0)
+    assert without == pytest.approx(whole - values)
+    assert make_trainer(advantages="rloo").critic_work is None
 
 
 def test_sampling_is_a_forward_pass_over_the_prompt_once_and_what_was_said(trainer: PPOTrainer) -> None:

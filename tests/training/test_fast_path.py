@@ -41,8 +41,18 @@ def disturb(split: SplitModel, *names: str) -> None:
                 weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
 
 
-def make_update(tiny: TinyModels, family: str = "llama", layers: int | Literal["all"] = 2, **options: Any) -> PPOUpdate:
-    split = SplitModel(tiny.model(family, layers=LAYERS, spread=0.15), BranchConfig(layers=layers, rank=4, alpha=8))
+def make_update(
+    tiny: TinyModels,
+    family: str = "llama",
+    layers: int | Literal["all"] = 2,
+    *,
+    critic_layers: int | None = None,
+    of: int = LAYERS,
+    memory_gb: float = 2.0,
+    **options: Any,
+) -> PPOUpdate:
+    branch = BranchConfig(layers=layers, critic_layers=critic_layers, rank=4, alpha=8, trunk_memory_gb=memory_gb)
+    split = SplitModel(tiny.model(family, layers=of, spread=0.15), branch)
     prompts = tiny.prompts()
     config = PPOConfig(replies_per_prompt=3, max_new_tokens=5, minibatch_size=5, epochs=2, clip_range=0.1)
     step = PPOUpdate(split, prompts, RewardModel(split, prompts), config, **options)
@@ -143,6 +153,90 @@ def test_what_the_reference_and_the_critic_say_is_what_plain_forward_passes_give
             logprobs, values = plain_logprobs_and_values(step, experience, number)
         assert torch.allclose(experience.rollouts.logprobs[number][mask], logprobs, atol=1e-3)
         assert torch.allclose(experience.values[number][mask], values, atol=1e-3)
+
+
+@pytest.mark.parametrize(("layers", "critic_layers"), [(4, 1), (4, 2), (4, 4), ("all", 2)])
+def test_a_critic_on_layers_of_its_own_says_and_learns_what_plain_forward_passes_teach(
+    tiny: TinyModels,
+    dialogues: type[HandMadeDialogues],
+    family: str,
+    layers: int | Literal["all"],
+    critic_layers: int,
+) -> None:
+    step = make_update(tiny, family, layers, critic_layers=critic_layers, of=5)
+    experience = step.collect(dialogues.contexts(3, seed=1), 0)
+    for number in range(9):
+        mask = experience.rollouts.mask[number]
+        with torch.no_grad():
+            logprobs, values = plain_logprobs_and_values(step, experience, number)
+        assert torch.allclose(experience.rollouts.logprobs[number][mask], logprobs, atol=1e-3)
+        assert torch.allclose(experience.values[number][mask], values, atol=1e-3)
+    disturb(step.split, POLICY, CRITIC)
+    for numbers in (list(range(9)), [7, 0, 1, 4, 6]):
+        figures, found = gradients_of(step, experience, numbers)
+        losses = plain_losses(step, experience, numbers)
+        assert figures["policy_loss"] == pytest.approx(float(losses.policy.detach()), abs=2e-4)
+        assert figures["value_loss"] == pytest.approx(float(losses.value.detach()), rel=1e-3)
+        with step.split.active(POLICY):
+            losses.policy.backward()
+        with step.split.active(CRITIC):
+            losses.value.backward()
+        assert_alike(found, gradients_left(step))
+
+
+def test_a_critic_on_as_many_layers_as_the_policy_is_the_same_to_the_last_bit(
+    tiny: TinyModels, dialogues: type[HandMadeDialogues]
+) -> None:
+    contexts = dialogues.contexts(3, seed=1)
+    given, left_out = (make_update(tiny, critic_layers=layers) for layers in (2, None))
+    for number in range(2):
+        (_, mine), (_, theirs) = (step.update(contexts, number) for step in (given, left_out))
+        assert mine == theirs
+    for name in (POLICY, CRITIC):
+        expected = left_out.split.branch_tensors(name)
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in given.split.branch_tensors(name).items())
+
+
+def test_the_layers_between_run_for_the_critic_once_and_never_again(
+    tiny: TinyModels, dialogues: type[HandMadeDialogues]
+) -> None:
+    def passes(critic_layers: int, below: int) -> tuple[int, int]:
+        """Passes through a layer while an experience is collected after sampling, and in an epoch."""
+        step = make_update(tiny, critic_layers=critic_layers)
+        experience = step.collect(dialogues.contexts(3, seed=1), 0)
+        seen: list[int] = []
+        hook = step.split._decoder_layers()[below].register_forward_pre_hook(lambda *_: seen.append(1))
+        step._read(experience.rollouts)
+        read = len(seen)
+        step.gradients(experience, list(range(9)))
+        hook.remove()
+        return read, len(seen) - read
+
+    batches = 1
+    assert passes(2, below=1) == (3 * batches, 2 * batches)  # reference, critic, reward; policy, critic
+    assert passes(1, below=1) == (2 * batches, batches)  # reference, reward; policy
+    assert passes(1, below=2) == (3 * batches, 2 * batches)
+
+
+def test_a_spilled_trunk_trains_bit_for_bit_the_same_policy_and_critic(
+    tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path
+) -> None:
+    contexts = dialogues.contexts(3, seed=1)
+    memory, disk = (
+        make_update(tiny, critic_layers=1, memory_gb=gigabytes, folder=tmp_path / "trunk") for gigabytes in (2.0, 0.0)
+    )
+    experience = disk.collect(contexts, 0)
+    assert sorted(file.name for file in (tmp_path / "trunk").iterdir()) == [
+        "trunk-1-000000.safetensors",
+        "trunk-2-000000.safetensors",
+    ]
+    experience.rollouts.trunk.clear()
+    (_, mine), (_, theirs) = (step.update(contexts, 0) for step in (memory, disk))
+    assert mine == theirs
+    assert not (tmp_path / "trunk").exists()
+    for name in (POLICY, CRITIC):
+        expected = memory.split.branch_tensors(name)
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in disk.split.branch_tensors(name).items())
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 200, 100_000])

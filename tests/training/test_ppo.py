@@ -92,6 +92,7 @@ class Bench:
         *,
         family: str = "llama",
         layers: int | Literal["all"] = 1,
+        critic_layers: int | None = None,
         reward: type[RewardModel] = RewardModel,
         config: PPOConfig | None = None,
         tracker: Watching | None = None,
@@ -101,7 +102,7 @@ class Bench:
         spread: float = 0.15,
     ) -> PPOTrainer:
         kept = tracker or Watching()
-        branch = BranchConfig(layers=layers, rank=4, alpha=16)
+        branch = BranchConfig(layers=layers, critic_layers=critic_layers, rank=4, alpha=16)
         split = SplitModel(self.tiny.model(family, layers=2, spread=spread), branch)
         model = reward(split, self.tiny.prompts())
         if reward is RewardModel:
@@ -202,6 +203,7 @@ def test_the_split_path_and_the_whole_model_make_the_same_first_update(bench: Be
     assert trunk_layers == 1
     plain.split.top_layers = plain.split.total_layers  # the adapters stay where they are, the trunk is empty
     assert plain.split.trunk_layers == 0
+    plain.step.critic_below = 0
     mine, theirs = fast.train(), plain.train()
     assert mine.metrics[0] == pytest.approx(theirs.metrics[0], rel=1e-3, abs=1e-3)
     expected = plain.split.branch_tensors(POLICY)
@@ -268,6 +270,24 @@ def test_an_interrupted_run_arrives_where_an_uninterrupted_one_does(
         for name, tensor in whole.split.branch_tensors(branch).items():
             if branch == "policy" or interrupt_at < 4:
                 assert torch.equal(resumed.split.branch_tensors(branch)[name], tensor), name
+
+
+def test_a_run_whose_critic_has_layers_of_its_own_resumes_exactly_and_only_with_as_many(
+    bench: Bench, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"layers": "all", "critic_layers": 1}
+    whole = bench.trainer(tmp_path / "whole", **options)
+    expected = whole.train()
+    with pytest.raises(KeyboardInterrupt):
+        bench.trainer(tmp_path / "parts", tracker=Watching(1), **options).train()
+    with pytest.raises(UserError, match="critic_layers: 1, expected None"):
+        bench.trainer(tmp_path / "parts", layers="all").train()
+    torch.manual_seed(99)
+    resumed = bench.trainer(tmp_path / "parts", **options)
+    assert resumed.train() == expected
+    for branch in ("policy", "critic"):
+        for name, tensor in whole.split.branch_tensors(branch).items():
+            assert torch.equal(resumed.split.branch_tensors(branch)[name], tensor), name
 
 
 def test_the_kl_weight_comes_back_with_a_resume(bench: Bench, tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ class Ending:
         return getattr(self._prompts, name)
 
 
+Way = Literal["fast", "plain", "short critic"]
+
+
 class Run(NamedTuple):
     """Mean scores: of the untrained model's replies, of the last ten updates' (learning still), of the result's."""
 
@@ -93,15 +96,16 @@ class Toys:
                 total += torch.softmax(logits, dim=-1)
         return total.argsort(descending=True).tolist()
 
-    def run(
-        self, wish: type[RewardModel], folder: Path, *, seed: int, updates: int, path: Literal["fast", "plain"]
-    ) -> Run:
-        """Train on the fast path (adapters on one layer, cached trunk, shared prompts) or on the textbook's."""
+    def run(self, wish: type[RewardModel], folder: Path, *, seed: int, updates: int, path: Way) -> Run:
+        """Train on the fast path (adapters on one layer, cached trunk, shared prompts) or on the textbook's.
+
+        With a short critic the policy has both layers, the critic one.
+        """
         layers: int | Literal["all"] = 1 if path == "fast" else "all"
-        split = SplitModel(
-            self.model(seed), BranchConfig(layers=layers, rank=4, alpha=16), share_prompts=path == "fast"
-        )
-        assert split.shares_prompts == (path == "fast")
+        critic = 1 if path == "short critic" else None
+        branch = BranchConfig(layers=layers, critic_layers=critic, rank=4, alpha=16)
+        split = SplitModel(self.model(seed), branch, share_prompts=path != "plain")
+        assert split.shares_prompts == (path != "plain")
         end, word = self.likely_words(seed)[:2]
         prompts = cast("PromptFormat", Ending(self.tiny.prompts(), [end]))
         reward = wish(split, prompts)
@@ -149,9 +153,11 @@ def test_only_a_model_that_is_wide_enough_can_say_one_word_all_the_time(toys: To
         assert within_reach(toys.model(seed), word) > 0.99
 
 
-@pytest.mark.parametrize("wish", [LikesShortReplies, LikesAWord])
-def test_some_updates_go_most_of_the_way(toys: Toys, tmp_path: Path, wish: type[RewardModel]) -> None:
-    run = toys.run(wish, tmp_path, seed=0, updates=30, path="fast")
+@pytest.mark.parametrize(
+    ("wish", "path"), [(LikesShortReplies, "fast"), (LikesAWord, "fast"), (LikesAWord, "short critic")]
+)
+def test_some_updates_go_most_of_the_way(toys: Toys, tmp_path: Path, wish: type[RewardModel], path: Way) -> None:
+    run = toys.run(wish, tmp_path, seed=0, updates=30, path=path)
     assert run.first < 0.3 * OPTIMUM
     assert run.fresh > 0.8 * OPTIMUM
 

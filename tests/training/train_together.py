@@ -37,7 +37,7 @@ from personatune.training.sft import SFTTrainer
 
 Trained = tuple[Any, dict[str, Tensor]]
 
-BRANCHES = BranchConfig(layers=2, rank=4, alpha=16)
+BRANCHES = BranchConfig(layers=2, critic_layers=1, rank=4, alpha=16)
 SFT = SFTConfig(learning_rate=1e-2, batch_size=4, epochs=2, evaluations=2, samples=1, validation_dialogues=5)
 REWARD = RewardConfig(learning_rate=1e-2, epochs=2, batch_size=4)
 DPO = DPOConfig(learning_rate=5e-3, epochs=2, batch_size=4, evaluations=2)

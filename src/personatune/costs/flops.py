@@ -144,16 +144,25 @@ class BranchWork:
         return 2.0 * self.whole.attention_width * layers * rows.squares
 
 
-def ppo_flops(work: BranchWork, rows: Sequence[tuple[int, Sequence[int]]], epochs: int) -> float:
+def ppo_flops(
+    policy: BranchWork, critic: BranchWork | None, rows: Sequence[tuple[int, Sequence[int]]], epochs: int
+) -> float:
     """Return the operations of one PPO update on rows of a prompt and its replies, each given by its length.
 
-    Sampling, the trunk, the reference's log-probabilities, the critic's values, the reward model's scores, and policy
-    and critic in each epoch. Each prompt counts once a pass, also where minibatches part its replies.
+    Sampling, the trunk, the reference's log-probabilities, the critic's values, the reward model's scores (a branch as
+    large as the policy's), and policy and critic in each epoch. Each prompt counts once a pass, also where minibatches
+    part its replies.
+
+    Args:
+        critic: None where the advantages need none.
     """
     sizes = RowSizes.of(rows)
     answers = [(prompt, reply) for prompt, replies in rows for reply in replies]
     drawn = sum(reply for _, reply in answers)
-    found = work.sampling([prompt for prompt, _ in rows], answers) + work.trunk(sizes)
-    found += work.forward(sizes, drawn, drawn, adapted=False)  # the reference
-    found += work.forward(sizes, drawn, 0, adapted=True) + work.forward(sizes, len(answers), 0, adapted=True)
-    return found + epochs * (work.training(sizes, drawn, drawn) + work.training(sizes, drawn, 0))
+    found = policy.sampling([prompt for prompt, _ in rows], answers) + policy.trunk(sizes)
+    found += policy.forward(sizes, drawn, drawn, adapted=False)  # the reference
+    found += policy.forward(sizes, len(answers), 0, adapted=True)  # the reward model
+    found += epochs * policy.training(sizes, drawn, drawn)
+    if critic is not None:
+        found += critic.forward(sizes, drawn, 0, adapted=True) + epochs * critic.training(sizes, drawn, 0)
+    return found

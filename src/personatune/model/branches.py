@@ -2,7 +2,8 @@
 
 The layers below the branches, the trunk, are the same function for every branch. `SplitModel.trunk` computes their
 output once; `SplitModel.top` runs the layers above for the branch that is active. What is the reference policy?
-The backbone with no branch active, exactly.
+The backbone with no branch active, exactly. A branch may have fewer layers than the others: it begins at what the
+reference computes there, which `SplitModel.raising` takes from the reference's own pass.
 
 How a model is split: its decoder is called as it is, so masks, positions and caches stay the library's business.
 For the trunk, a hook takes the input of the first branch layer and ends the forward pass there. For the top, the
@@ -15,10 +16,9 @@ Self-checks on construction compare both with plain forward passes: an architect
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.fused_lora import fuse_lora
 from personatune.model.last_layer import only_at
-from personatune.model.lora import branch_config, read_tensors, save_adapter, top_layers
+from personatune.model.lora import branch_config, critic_layers, read_tensors, save_adapter, top_layers
 from personatune.model.self_checks import narrows_exactly, shares_exactly, splits_exactly
 from personatune.model.shared_prompts import SharedRows, look_back
 from personatune.storage import replacing
@@ -43,15 +43,16 @@ _HEAD_FILE = "head.safetensors"
 
 @dataclass(frozen=True)
 class Trunk:
-    """A batch of rows as the branches get it.
+    """A batch of rows as a branch gets it.
 
     Attributes:
         rows: B rows of T tokens with N replies.
-        hidden: B × T × H, the input of the first branch layer; None when the branches span the whole model.
+        hidden: B × T × H, what the backbone's lowest ``below`` layers give; None when that is none of them.
     """
 
     rows: SharedRows
     hidden: Tensor | None
+    below: int
 
 
 class _TrunkDone(Exception):  # noqa: N818  (no error: a way out)
@@ -73,6 +74,9 @@ class SplitModel:
     """A frozen backbone with named branches on its top layers.
 
     Attributes:
+        top_layers: how many layers branches change; below them lies the trunk.
+        critic_layers: how many of them PPO's critic is to change.
+        layers: how many of them each branch changes.
         shares_prompts: whether replies to one prompt share a row; False where the architecture doesn't take its mask.
         trunk_memory: bytes of trunk output that may stay in memory (see `TrunkCache`).
         notes: what this architecture can't do, one line each, for the user.
@@ -83,19 +87,21 @@ class SplitModel:
         """Prepare a backbone for branches on its top ``branch.layers`` layers; all its own weights are frozen.
 
         Raises:
-            UserError: more layers than the backbone has, or an architecture without a list of layers.
+            UserError: more layers than there are, or an architecture without a list of layers.
         """
         self.backbone = backbone.requires_grad_(False)
         self.peft: PeftModel | None = None
         self.heads: dict[str, nn.Linear] = {}
+        self.layers: dict[str, int] = {}
         layers = self._decoder_layers()
         self.top_layers = top_layers(branch, len(layers))
+        self.critic_layers = critic_layers(branch, len(layers))
         self.total_layers = len(layers)
         self.trunk_memory = branch.trunk_memory_gb * 2**30
         self.notes: list[str] = []
         kind = self.backbone.config.model_type
         if not splits_exactly(self):
-            self.top_layers = self.total_layers
+            self.top_layers = self.critic_layers = self.total_layers
             self.notes.append(f"{kind}: this architecture can't be split, so every branch computes all layers")
         self.shares_prompts = share_prompts and shares_exactly(self)
         if share_prompts and not self.shares_prompts:
@@ -105,7 +111,8 @@ class SplitModel:
         self.last_part: nn.Module | None = getattr(layers[-1], "mlp", None)
         if self.last_part is not None and not narrows_exactly(self):
             self.last_part = None
-        self._peft_settings = branch_config(self.backbone, layers[self.trunk_layers :], branch)
+        self._branch = branch
+        self._fingerprints: dict[int, str] = {}
 
     @property
     def trunk_layers(self) -> int:
@@ -116,21 +123,31 @@ class SplitModel:
     def device(self) -> torch.device:
         return next(self.backbone.parameters()).device
 
-    def add_branch(self, name: str, *, head: bool, seed: int) -> None:
-        """Add a branch that changes nothing yet; a head gives one number a token, zero at first."""
+    def add_branch(self, name: str, *, head: bool, seed: int, layers: int | None = None) -> None:
+        """Add a branch that changes nothing yet; a head gives one number a token, zero at first.
+
+        Args:
+            layers: how many of the top layers it changes; None: all that branches may.
+        """
+        self.layers[name] = layers or self.top_layers
+        settings = branch_config(self.backbone, self._decoder_layers()[self.below(name) :], self._branch)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             if self.peft is None:
                 from peft import get_peft_model
 
-                self.peft = get_peft_model(self.backbone, self._peft_settings, adapter_name=name)
+                self.peft = get_peft_model(self.backbone, settings, adapter_name=name)
             else:
-                self.peft.add_adapter(name, self._peft_settings)
+                self.peft.add_adapter(name, settings)
             fuse_lora(self.backbone)
         if head:
             self.heads[name] = nn.Linear(self.backbone.config.hidden_size, 1, device=self.device)
             nn.init.zeros_(self.heads[name].weight)
             nn.init.zeros_(self.heads[name].bias)
+
+    def below(self, name: str) -> int:
+        """Return how many layers lie below a branch."""
+        return self.total_layers - self.layers[name]
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """Return what training a branch changes: its LoRA matrices and its head."""
@@ -159,32 +176,49 @@ class SplitModel:
     def trunk(self, rows: SharedRows) -> Trunk:
         """Run the layers that all branches share, without gradients."""
         if self.trunk_layers == 0:
-            return Trunk(rows, None)
+            return Trunk(rows, None, 0)
         caught: list[Tensor] = []
 
-        def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            caught.append(args[0] if args else kwargs["hidden_states"])
+        def stop(hidden_B_T_H: Tensor) -> None:
+            caught.append(hidden_B_T_H)
             raise _TrunkDone
 
-        hook = self._decoder_layers()[self.trunk_layers].register_forward_pre_hook(stop, with_kwargs=True)
+        with torch.no_grad(), suppress(_TrunkDone), self._reaching(self.trunk_layers, stop):
+            self._decoder()(input_ids=rows.input_ids, use_cache=False, **rows.inputs(self.backbone.dtype))
+        return Trunk(rows, caught[0], self.trunk_layers)
+
+    @contextmanager
+    def raising(self, trunk: Trunk, below: int) -> Iterator[list[Trunk]]:
+        """Inside the block, let passes over a trunk leave it as they have it above ``below`` layers, at least its own.
+
+        Every branch that begins there may be run on that, if the pass was without a branch (the reference's).
+        """
+        found: list[Trunk] = []
+        with self._reaching(below, lambda hidden: found.append(Trunk(trunk.rows, hidden if below else None, below))):
+            yield found
+
+    @contextmanager
+    def _reaching(self, layer: int, look: Callable[[Tensor], None]) -> Iterator[None]:
+        """Inside the block, show ``look`` what comes into a layer, B × T × H."""
+
+        def show(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            look(args[0] if args else kwargs["hidden_states"])
+
+        hook = self._decoder_layers()[layer].register_forward_pre_hook(show, with_kwargs=True)
         try:
-            with torch.no_grad():
-                self._decoder()(input_ids=rows.input_ids, use_cache=False, **rows.inputs(self.backbone.dtype))
-        except _TrunkDone:
-            pass
+            yield
         finally:
             hook.remove()
-        return Trunk(rows, caught[0])
 
     def top(self, trunk: Trunk) -> Tensor:
-        """Run the layers above the trunk for the active branch; returns the last hidden states, B × T × H."""
+        """Run the layers above a trunk for the active branch; returns the last hidden states, B × T × H."""
         decoder = self._decoder()
         inputs: dict[str, Any] = {"use_cache": False, **trunk.rows.inputs(self.backbone.dtype)}
         if trunk.hidden is None:
             return decoder(input_ids=trunk.rows.input_ids, **inputs).last_hidden_state
         name, layers = self._layer_list()
-        below = [_Inject(trunk.hidden), *(_Inject(None) for _ in range(self.trunk_layers - 1))]
-        setattr(decoder, name, nn.ModuleList([*below, *layers[self.trunk_layers :]]))
+        below = [_Inject(trunk.hidden), *(_Inject(None) for _ in range(trunk.below - 1))]
+        setattr(decoder, name, nn.ModuleList([*below, *layers[trunk.below :]]))
         try:
             return decoder(inputs_embeds=trunk.hidden, **inputs).last_hidden_state
         finally:
@@ -205,19 +239,21 @@ class SplitModel:
 
     @property
     def token_bytes(self) -> int:
-        """Return what the trunk's output of one token takes."""
+        """Return what the hidden state of one token takes."""
         return int(self.backbone.config.hidden_size * self.backbone.dtype.itemsize)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Return a SHA-256 of what the trunk computes with: frozen layers, and how many they are."""
-        above = {id(weight) for layer in self._decoder_layers()[self.trunk_layers :] for weight in layer.parameters()}
-        found = hashlib.sha256(f"{self.backbone.config.model_type} {self.trunk_layers}".encode())
-        for name, weight in self._decoder().named_parameters():
-            if id(weight) not in above:
-                found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-                found.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
-        return found.hexdigest()
+    def fingerprint(self, below: int) -> str:
+        """Return a SHA-256 of what the lowest ``below`` layers compute with: frozen weights, and how many layers."""
+        if below not in self._fingerprints:
+            above = {id(weight) for layer in self._decoder_layers()[below:] for weight in layer.parameters()}
+            found = hashlib.sha256(f"{self.backbone.config.model_type} {below}".encode())
+            for name, weight in self._decoder().named_parameters():
+                if id(weight) not in above and ".lora_" not in name:
+                    own = name.replace(".base_layer.", ".")  # whether a branch adapts it or not
+                    found.update(f"{own} {weight.dtype} {tuple(weight.shape)}".encode())
+                    found.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+            self._fingerprints[below] = found.hexdigest()
+        return self._fingerprints[below]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits, … × V, of hidden states … × H; call it on the positions that need them only."""

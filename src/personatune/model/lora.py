@@ -156,13 +156,17 @@ def save_adapter(model: PeftModel, target: Path, adapter: str = "default") -> No
 
 
 def branch_config(base: PreTrainedModel, layers: nn.ModuleList, branch: BranchConfig) -> Any:
-    """Return PEFT's settings for a branch: LoRA on all linear maps of the given layers."""
+    """Return PEFT's settings for a branch: LoRA on all linear maps of the given layers, adapted before or not."""
     from peft import LoraConfig as PeftLoraConfig
     from transformers.pytorch_utils import Conv1D
 
     inside = set(layers.modules())
     linear = (nn.Linear, Conv1D)
-    targets = {name: module for name, module in base.named_modules() if module in inside and isinstance(module, linear)}
+    targets = {
+        name.removesuffix(".base_layer"): module  # as PEFT keeps a map that another branch adapts
+        for name, module in base.named_modules()
+        if module in inside and isinstance(module, linear) and ".lora_" not in name
+    }
     return PeftLoraConfig(
         r=branch.rank,
         lora_alpha=branch.alpha,
@@ -183,6 +187,22 @@ def top_layers(branch: BranchConfig, available: int) -> int:
     if branch.layers > available:
         raise UserError(f"branch.layers = {branch.layers}: the model has {available} layers; use {available} or all")
     return branch.layers
+
+
+def critic_layers(branch: BranchConfig, available: int) -> int:
+    """Return how many layers PPO's critic changes.
+
+    Raises:
+        UserError: more than the other branches do.
+    """
+    most = top_layers(branch, available)
+    if branch.critic_layers is None:
+        return most
+    if branch.critic_layers > most:
+        raise UserError(
+            f"branch.critic_layers = {branch.critic_layers}: the branches change {most} layers; use {most} or null"
+        )
+    return branch.critic_layers
 
 
 def join_adapters(first: Path, second: Path, target: Path) -> None:

@@ -18,20 +18,27 @@ _MISFITS = (TypeError, AttributeError, RuntimeError, ValueError, KeyError, Index
 
 @torch.no_grad()
 def splits_exactly(split: SplitModel) -> bool:
-    """Compare trunk and top in a row with the whole model; where it fails, the model runs whole."""
-    if split.trunk_layers == 0:
+    """Compare trunk and top in a row with the whole model, from both heights at which branches begin.
+
+    Where it fails, the model runs whole.
+    """
+    raised = split.total_layers - split.critic_layers
+    if raised == 0:
         return True
     ids = _some_tokens(split.backbone.config.vocab_size, 12)
     rows = lay_out([(ids[:7], {}), (ids[7:], {})], 0, split.device)
     mask = (rows.segments >= 0).long()
     try:
-        halves = split.top(split.trunk(rows))
+        trunk = split.trunk(rows)
+        with split.raising(trunk, raised) as above:
+            halves = split.top(trunk)
+        upper = split.top(above[0])
         decoder = split.backbone.get_decoder()
         whole = decoder(input_ids=rows.input_ids, attention_mask=mask, use_cache=False).last_hidden_state
     except _MISFITS:
         return False
     seen = mask.bool()
-    return _alike(halves[seen], whole[seen])
+    return _alike(halves[seen], whole[seen]) and _alike(upper[seen], whole[seen])
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -17,20 +17,26 @@ BATCH_TOKENS = 2048
 """Tokens, padding included, that go through the layers together: more are not faster and take more memory."""
 
 
+@dataclass(frozen=True)
+class Filed:
+    """A tensor of a safetensors file."""
+
+    file: Path
+    name: str
+
+
 @dataclass
 class Piece:
     """A prompt with those of its replies that share a row.
 
     Attributes:
         replies: a reply's number and its tokens.
-        hidden: tokens × H, the prompt's, then every reply's; None when it is tensor ``name`` of ``file``.
+        kept: hidden states above so many layers, tokens × H, the prompt's, then every reply's; or where they lie.
     """
 
     prompt: tuple[int, ...]
     replies: dict[int, tuple[int, ...]]
-    hidden: Tensor | None = None
-    file: Path | None = None
-    name: str = ""
+    kept: dict[int, Tensor | Filed] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:

@@ -1,9 +1,9 @@
 """The trunk's output of prompts and replies: computed once a token, read by every branch in every epoch.
 
-Replies to one prompt share a row, so the prompt is computed and stored once (`shared_prompts`). What doesn't fit
-under the limit goes to safetensors files, which are memory-mapped when they are read. A file carries the fingerprints
-of the model that made it and of the tokens in it: an interrupted run finds its files and goes on, another model's are
-refused.
+Replies to one prompt share a row, so the prompt is computed and stored once (`shared_prompts`). A branch that begins
+higher than the others finds its input here too, once `TrunkCache.keep` was given it. What doesn't fit under the limit
+goes to safetensors files, which are memory-mapped when they are read. A file carries the fingerprints of the model
+that made it and of the tokens in it: an interrupted run finds its files and goes on, another model's are refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
-from personatune.model.shared_replies import Piece, SharedReplies
+from personatune.model.shared_prompts import SharedRows
+from personatune.model.shared_replies import Filed, Piece, SharedReplies
 from personatune.storage import replacing
 
 
@@ -46,54 +48,67 @@ class TrunkCache(SharedReplies):
     ) -> None:
         super().__init__(split, items, pad_id, own)
         self.folder = folder
+        self._bytes = 0
+        self._batches: Counter[int] = Counter()
         if split.trunk_layers:
-            self._fill(advance)
+            for numbers in self.buckets():
+                self._keep(numbers, split.trunk_layers, lambda rows: split.trunk(rows).hidden)
+                advance(len(numbers))
 
-    def batch(self, numbers: Sequence[int]) -> Trunk:
-        """Return the replies ``numbers``, in this order, each prompt once; no number may come twice."""
+    def batch(self, numbers: Sequence[int], below: int | None = None) -> Trunk:
+        """Return the replies ``numbers``, in this order, each prompt once; no number may come twice.
+
+        Args:
+            below: how many layers they have gone through: those that `keep` was given, or None, the trunk's.
+        """
+        below = self.split.trunk_layers if below is None else below
         chosen = self.chosen(numbers)
         rows = self.rows(chosen)
-        if self.split.trunk_layers == 0:
-            return Trunk(rows, None)
-        parts = [_part(piece, list(places)) for piece, places in chosen]
+        if below == 0:
+            return Trunk(rows, None, 0)
+        parts = [_part(piece, below, list(places)) for piece, places in chosen]
         hidden = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
-        return Trunk(rows, hidden.to(self.split.device))
+        return Trunk(rows, hidden.to(self.split.device), below)
+
+    def keep(self, numbers: Sequence[int], raised: Trunk) -> None:
+        """Keep a batch of `buckets` as it is above more layers than the trunk's too (see `SplitModel.raising`)."""
+        there = all(raised.below in piece.kept for piece, _ in self.chosen(numbers))
+        if raised.hidden is not None and not there:
+            self._keep(numbers, raised.below, lambda _rows: raised.hidden)
 
     @property
     def in_memory(self) -> bool:
         """Say whether nothing lies in files: `clear` then takes nothing away."""
-        return all(piece.file is None for piece in self.pieces)
+        return not any(isinstance(kept, Filed) for piece in self.pieces for kept in piece.kept.values())
 
     def clear(self) -> None:
         """Remove the files."""
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _fill(self, advance: Callable[[int], None]) -> None:
-        """Compute every piece's trunk output, those of like length together."""
-        used = 0.0
-        for number, numbers in enumerate(self.buckets()):
-            used += sum(piece.tokens for piece, _ in self.chosen(numbers)) * self.split.token_bytes
-            if self.folder is None or used <= self.split.trunk_memory:
-                for (piece, _), hidden in zip(self.chosen(numbers), self._compute(numbers), strict=True):
-                    piece.hidden = hidden
-            else:
-                self._spill(numbers, self.folder / f"trunk-{number:06d}.safetensors")
-            advance(len(numbers))
-
-    def _compute(self, numbers: Sequence[int]) -> list[Tensor]:
-        """Return the trunk's output of whole pieces, tokens × H each."""
+    def _keep(self, numbers: Sequence[int], below: int, compute: Callable[[SharedRows], Tensor | None]) -> None:
+        """Keep what whole pieces are above ``below`` layers, B × T × H, in memory or, beyond the limit, in a file."""
         chosen = self.chosen(numbers)
-        hidden_B_T_H = self.split.trunk(self.rows(chosen)).hidden
-        assert hidden_B_T_H is not None  # there are trunk layers
-        return [row[: piece.tokens].to("cpu", copy=True) for row, (piece, _) in zip(hidden_B_T_H, chosen, strict=True)]
+        pieces = [piece for piece, _ in chosen]
 
-    def _spill(self, numbers: Sequence[int], file: Path) -> None:
+        def computed() -> list[Tensor]:
+            hidden_B_T_H = compute(self.rows(chosen))
+            assert hidden_B_T_H is not None  # there are layers below
+            return [row[: piece.tokens].to("cpu", copy=True) for row, piece in zip(hidden_B_T_H, pieces, strict=True)]
+
+        self._bytes += sum(piece.tokens for piece in pieces) * self.split.token_bytes
+        if self.folder is None or self._bytes <= self.split.trunk_memory:
+            for piece, hidden in zip(pieces, computed(), strict=True):
+                piece.kept[below] = hidden
+        else:
+            self._spill(pieces, below, computed, self.folder / f"trunk-{below}-{self._batches[below]:06d}.safetensors")
+        self._batches[below] += 1
+
+    def _spill(self, pieces: Sequence[Piece], below: int, computed: Callable[[], list[Tensor]], file: Path) -> None:
         """Write a batch to a file, unless an interrupted run left the same one."""
         from safetensors.torch import save_file
 
-        pieces = [piece for piece, _ in self.chosen(numbers)]
-        marks = {"format": "pt", "model": self.split.fingerprint, "tokens": _tokens_fingerprint(pieces)}
+        marks = {"format": "pt", "model": self.split.fingerprint(below), "tokens": _tokens_fingerprint(pieces)}
         found = _marks(file) if file.is_file() else {}
         if found and found.get("model") != marks["model"]:
             raise UserError(
@@ -102,21 +117,21 @@ class TrunkCache(SharedReplies):
             )
         if found.get("tokens") != marks["tokens"]:
             with replacing(file) as temporary:
-                save_file({str(place): hidden for place, hidden in enumerate(self._compute(numbers))}, temporary, marks)
+                save_file({str(place): hidden for place, hidden in enumerate(computed())}, temporary, marks)
         for place, piece in enumerate(pieces):
-            piece.file, piece.name = file, str(place)
+            piece.kept[below] = Filed(file, str(place))
 
 
-def _part(piece: Piece, numbers: Sequence[int]) -> Tensor:
-    """Return the trunk's output of a piece's prompt and of some of its replies, tokens × H."""
-    if piece.hidden is not None:
-        hidden = piece.hidden
-    else:
+def _part(piece: Piece, below: int, numbers: Sequence[int]) -> Tensor:
+    """Return what a piece's prompt and some of its replies are above ``below`` layers, tokens × H."""
+    kept = piece.kept[below]
+    if isinstance(kept, Filed):
         from safetensors import safe_open
 
-        assert piece.file is not None
-        with safe_open(piece.file, framework="pt") as tensors:  # memory-mapped
-            hidden = tensors.get_tensor(piece.name)
+        with safe_open(kept.file, framework="pt") as tensors:  # memory-mapped
+            hidden = tensors.get_tensor(kept.name)
+    else:
+        hidden = kept
     if numbers == list(piece.replies):
         return hidden
     spans: dict[int, tuple[int, int]] = {}

@@ -48,7 +48,7 @@ def branch_work(split: SplitModel, branch: str) -> BranchWork:
     inside = () if split.last_part is None else tuple(split.last_part.named_parameters())
     return BranchWork(
         whole=replace(transformer_work(split.backbone), adapters=0),
-        top_layers=split.top_layers,
+        top_layers=split.layers[branch],
         adapters=sum(numbers for _, numbers in own),
         last_matrices=sum(weight.numel() for name, weight in inside if ".lora_" not in name and weight.dim() == 2),
         last_adapters=sum(weight.numel() for name, weight in inside if f".{branch}." in name),

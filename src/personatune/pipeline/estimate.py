@@ -251,7 +251,7 @@ def _smaller(config: Config, lengths: Lengths) -> Iterator[tuple[str, list[objec
     longest = min(config.model.max_length, lengths.dialogue)
     yield "model.max_length", list(_halves(longest, _SMALLEST, share=0.75))
     if config.branch.layers != "all":
-        yield "branch.layers", list(_halves(config.branch.layers, 2))
+        yield "branch.layers", list(_halves(config.branch.layers, max(2, config.branch.critic_layers or 0)))
     if config.lora.quantization == "none":
         yield "lora.quantization", ["nf4"]
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from personatune.config import Config
 from personatune.errors import UserError
 from personatune.pipeline.run import STAGES, Run
@@ -86,6 +88,7 @@ def begin_variant(run: Run, variant: Variant, *, redo: bool = False) -> bool:
     wanted = _origin(run, variant)
     if place.is_file():
         found = read_json(place)
+        found["settings"] = _as_now(found.get("settings"))
         odd = next((key for key in wanted if found.get(key) != wanted[key]), None)
         if odd is not None:
             raise UserError(
@@ -95,6 +98,15 @@ def begin_variant(run: Run, variant: Variant, *, redo: bool = False) -> bool:
     else:
         write_json(place, wanted)
     return variant.name in run.finished()
+
+
+def _as_now(settings: Any) -> Any:
+    """Return settings that an earlier version wrote as this one reads them: what it didn't know has its default."""
+    try:
+        now = Config.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return settings
+    return {name: now[name] for name in settings}
 
 
 _WORDS = {

@@ -132,9 +132,11 @@ class PPOTrainer:
             "model": model_mark(split.backbone),
             "settings": config.model_dump(mode="json", exclude={"on_untrusted_reward"}),
             "data": rows_mark(one.to_json() for one in contexts),
+            "critic_layers": None if split.critic_layers == split.top_layers else split.critic_layers,
         }
         self.step = PPOUpdate(split, prompts, reward, config, seed=seed, folder=directory / "trunk")
         self.work = branch_work(split, POLICY)
+        self.critic_work = branch_work(split, CRITIC) if self.step.has_critic else None
         setting = f"ppo.policy_learning_rate {config.policy_learning_rate:g}"
         self.stability = Stability("PPO", setting, unit="update")
         self.checkpoints = self.processes.checkpoints(
@@ -260,7 +262,7 @@ class PPOTrainer:
             rollouts = experience.rollouts
             rows = [piece.sizes for piece in rollouts.trunk.pieces]
             self.meter.add(
-                flops=ppo_flops(self.work, rows, self.config.epochs),
+                flops=ppo_flops(self.work, self.critic_work, rows, self.config.epochs),
                 tokens_trained=rollouts.trunk.tokens * self.config.epochs,
                 tokens_generated=int(rollouts.mask[list(rollouts.trunk.piece_of)].sum()),
             )

@@ -9,7 +9,8 @@
 6. move the KL weight.
 
 What is known is not computed again: the sampler's log-probabilities are the old ones, the trunk ran once, a prompt is
-read once for all its replies, and logits exist on reply tokens only. A minibatch goes through the layers in batches of
+read once for all its replies, and logits exist on reply tokens only. A critic on fewer layers than the policy begins at
+what the reference had there, kept with the trunk's output. A minibatch goes through the layers in batches of
 rows of like length whose gradients add up to those of the whole.
 """
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from personatune.config import PPOConfig
 from personatune.dialogue import Context, Episode
-from personatune.model.branches import SplitModel, Trunk
+from personatune.model.branches import SplitModel
 from personatune.model.generation import Sampling
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS
@@ -43,7 +44,9 @@ from personatune.training.rollouts import (
     Rollouts,
     branch_logprobs,
     branch_values,
+    covers,
     place,
+    reference_logprobs,
     sample_rollouts,
 )
 
@@ -103,7 +106,8 @@ class PPOUpdate:
         self.has_critic = config.advantages == "gae"
         check_group(config)
         if self.has_critic:
-            split.add_branch(CRITIC, head=True, seed=seed + 2)
+            split.add_branch(CRITIC, head=True, seed=seed + 2, layers=split.critic_layers)
+        self.critic_below = split.below(CRITIC if self.has_critic else POLICY)
         self.policy_parameters: list[nn.Parameter] = split.parameters(POLICY)
         self.critic_parameters: list[nn.Parameter] = split.parameters(CRITIC) if self.has_critic else []
         self.policy_optimizer = _adam(self.policy_parameters, config.policy_learning_rate)
@@ -174,9 +178,11 @@ class PPOUpdate:
         scores = torch.zeros(len(rollouts), device=self.split.device)
         for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
             trunk = rollouts.trunk.batch(numbers)
-            place(ref_logprobs, numbers, trunk, branch_logprobs(self.split, trunk, None)[0])
+            logprobs, raised = reference_logprobs(self.split, trunk, self.critic_below)
+            place(ref_logprobs, numbers, trunk, logprobs)
             if self.has_critic:
-                place(values, numbers, trunk, branch_values(self.split, trunk))
+                rollouts.trunk.keep(numbers, raised)
+                place(values, numbers, trunk, branch_values(self.split, raised))
             scores[numbers] = self.reward.score_trunk(trunk)
         return ref_logprobs, values, scores
 
@@ -253,14 +259,13 @@ class PPOUpdate:
         parts = trunk.buckets(trunk.by_row(own), self.batch_tokens)
         for part, factor in self.processes.evenly(parts, lambda: list(trunk.piece_of)[:1]):
             share = factor * int(experience.rollouts.mask[part].sum()) / tokens
-            found = self._part_gradients(experience, trunk.batch(part), part, share)
+            found = self._part_gradients(experience, part, share)
             figures.update({name: value * share for name, value in found.items()})
         return dict(figures)
 
-    def _part_gradients(
-        self, experience: Experience, trunk: Trunk, numbers: list[int], share: float
-    ) -> dict[str, float]:
+    def _part_gradients(self, experience: Experience, numbers: list[int], share: float) -> dict[str, float]:
         config = self.config
+        trunk = experience.rollouts.trunk.batch(numbers)
         rows, mask = trunk.rows, trunk.rows.reply_mask()
 
         def of(values_N_R: Tensor) -> Tensor:
@@ -286,6 +291,8 @@ class PPOUpdate:
         }
         if not self.has_critic:
             return figures
+        if self.critic_below != trunk.below:
+            trunk = experience.rollouts.trunk.batch(numbers, self.critic_below)
         value_loss = rl_math.value_loss(
             rows.by_reply(branch_values(self.split, trunk)),
             of(experience.values),
@@ -320,7 +327,7 @@ class PPOUpdate:
             for numbers in rollouts.trunk.buckets(tokens=self.batch_tokens):
                 trunk = rollouts.trunk.batch(numbers)
                 place(policy, numbers, trunk, branch_logprobs(self.split, trunk, POLICY)[0])
-                covered &= _covers(trunk, rollouts.tokens[numbers], rollouts.mask[numbers])
+                covered &= covers(trunk, rollouts.tokens[numbers], rollouts.mask[numbers])
         policy = self.processes.summed(policy)
         kl = float((policy - experience.ref_logprobs).abs().max())
         ratio = float((policy - rollouts.logprobs).abs().max())
@@ -335,18 +342,6 @@ def _shuffled(replies: int, replies_per_prompt: int, generator: torch.Generator)
     prompts = in_turn(torch.randperm(replies // replies_per_prompt, generator=generator).tolist())
     within = [torch.randperm(replies_per_prompt, generator=generator) for _ in prompts]
     return torch.cat([prompt * replies_per_prompt + order for prompt, order in zip(prompts, within, strict=True)])
-
-
-def _covers(trunk: Trunk, tokens_N_R: Tensor, mask_N_R: Tensor) -> bool:
-    """Say whether a batch reads exactly the replies: each token behind its state, the last one at the reply's end."""
-    rows = trunk.rows
-    flat = rows.input_ids.flatten()
-    return (
-        rows.tokens.tolist() == tokens_N_R[mask_N_R].tolist()
-        and list(rows.lengths) == mask_N_R.sum(dim=1).tolist()
-        and [int(flat[end]) for end in rows.ends]
-        == [int(row[own][-1]) for row, own in zip(tokens_N_R, mask_N_R, strict=True)]
-    )
 
 
 def _adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.AdamW:

@@ -172,6 +172,16 @@ def branch_logprobs(split: SplitModel, trunk: Trunk, branch: str | None) -> tupl
     return head_logprobs(hidden_M_H, split.backbone.get_output_embeddings(), trunk.rows.tokens)
 
 
+def reference_logprobs(split: SplitModel, trunk: Trunk, below: int) -> tuple[Tensor, Trunk]:
+    """Return log-probabilities of the replies' tokens under the reference, M, reply by reply.
+
+    The same pass gives the rows as they are above ``below`` layers, for a branch that begins there.
+    """
+    with split.raising(trunk, below) as raised:
+        logprobs_M, _ = branch_logprobs(split, trunk, None)
+    return logprobs_M, raised[0]
+
+
 def branch_values(split: SplitModel, trunk: Trunk) -> Tensor:
     """Return the critic's value before each reply token, M, reply by reply."""
     with split.active(CRITIC):
@@ -182,6 +192,18 @@ def place(target_N_R: Tensor, numbers: Sequence[int], trunk: Trunk, values_M: Te
     """Write values of a batch's reply tokens, M, to the rows of its replies ``numbers``, in place."""
     rows = trunk.rows.by_reply(values_M)
     target_N_R[torch.tensor(numbers, device=rows.device), : rows.shape[1]] = rows.to(target_N_R)
+
+
+def covers(trunk: Trunk, tokens_N_R: Tensor, mask_N_R: Tensor) -> bool:
+    """Say whether a batch reads exactly the replies: each token behind its state, the last one at the reply's end."""
+    rows = trunk.rows
+    flat = rows.input_ids.flatten()
+    return (
+        rows.tokens.tolist() == tokens_N_R[mask_N_R].tolist()
+        and list(rows.lengths) == mask_N_R.sum(dim=1).tolist()
+        and [int(flat[end]) for end in rows.ends]
+        == [int(row[own][-1]) for row, own in zip(tokens_N_R, mask_N_R, strict=True)]
+    )
 
 
 def _padded_logprobs(replies: Sequence[Reply], width: int) -> Tensor:

@@ -99,19 +99,20 @@ def _on_pairs(
 
 def ppo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> StageEstimate:
     """Three branches on one backbone: sampling, then steps of policy and critic (`training/ppo_update.py`)."""
-    settings, top = config.ppo, _top(a, config)
+    settings, top, critic = config.ppo, _top(a, config), _critic(a, config)
     prompts = place.share(settings.prompts_per_update)
     each, new = settings.replies_per_prompt, settings.max_new_tokens
     # In later turns of a conversation each reply has a prompt of its own, longer by a line and a reply a turn.
     later = settings.turns_per_episode - 1
     grown = min(lengths.prompt + later * (20 + new), config.model.max_length)
     numbers = parts.adapter_numbers(a, config.branch.rank, top, head=True)
+    critics = parts.adapter_numbers(a, config.branch.rank, critic, head=True) if critic else 0
     base = [
         *parts.weights(a, place, config.lora.quantization),
         *_decoding_copies(a, config, place, top),
         Term("adapters", numbers * parts.MASTER_BYTES, "reward branch, frozen"),
     ]
-    branches = parts.trained("adapters", 2 * numbers, "policy and critic branches")
+    branches = parts.trained("adapters", numbers + critics, f"policy{' and critic branches' if critic else ' branch'}")
     resting = [*base, *_without_gradients(branches)]
     sampled = (prompts * each, 1, grown) if later else (prompts, each, lengths.prompt)
     sampling = [*resting, *_sampling(a, config, place, *sampled, new)]
@@ -121,7 +122,7 @@ def ppo(a: Architecture, config: Config, lengths: Lengths, place: Place) -> Stag
     rows = min(rows, max(1, BATCH_TOKENS // width))
     kept = prompts * (lengths.prompt + each * new) + prompts * each * later * (grown + new)
     step = _training_step(
-        [*base, _trunk_cache(a, config, kept)],
+        [*base, _trunk_cache(a, config, kept, critic)],
         branches,
         _branch_activations(a, rows, width, top, place),
         loss=[_logprobs(a, rows * together * new)],
@@ -267,17 +268,24 @@ def _without_gradients(terms: list[Term]) -> list[Term]:
     return [term for term in terms if term.kind != "gradients"]
 
 
-def _trunk_cache(a: Architecture, config: Config, tokens: int) -> Term:
-    needed = tokens * a.hidden * a.number_bytes
+def _trunk_cache(a: Architecture, config: Config, tokens: int, *others: int) -> Term:
+    """What is kept of each token below the branches, and below those on ``others`` layers (0: there is none)."""
+    heights = {a.layers - layers for layers in (_top(a, config), *others) if layers} - {0}
+    needed = tokens * a.hidden * a.number_bytes * len(heights)
     limit = config.branch.trunk_memory_gb * 2**30
-    if _top(a, config) == a.layers:
-        needed = 0
-    why = f"trunk output of {tokens:,} tokens" + ("; the rest on disk" if needed > limit else "")
-    return Term("caches", min(needed, limit), why)
+    why = f"trunk output of {tokens:,} tokens" + ("" if len(heights) < 2 else ", and the critic's input")
+    return Term("caches", min(needed, limit), why + ("; the rest on disk" if needed > limit else ""))
 
 
 def _top(a: Architecture, config: Config) -> int:
     return a.layers if config.branch.layers == "all" else min(config.branch.layers, a.layers)
+
+
+def _critic(a: Architecture, config: Config) -> int:
+    """Layers of the critic; 0 where the advantages need none."""
+    if config.ppo.advantages != "gae":
+        return 0
+    return min(config.branch.critic_layers or a.layers, _top(a, config))
 
 
 def _sft_rows(config: Config, place: Place) -> int:
