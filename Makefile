@@ -72,9 +72,10 @@ trl: $(STAMPS)/core ## make .venv-trl, the environment of the benchmarks against
 DATA ?= google/Synthetic-Persona-Chat
 flagship: $(STAMPS)/core ## train the shipped model anew from DATA=path/to/synthetic-persona-chat; resumes
 	$(BIN)/personatune prepare --preset standard --name flagship --data "$(DATA)"
-	for stage in sft preferences dpo; do $(BIN)/personatune $$stage --run flagship; done
+	for stage in sft preferences; do $(BIN)/personatune $$stage --run flagship; done
+	$(BIN)/personatune dpo --run flagship --set branch.layers=20
 	$(BIN)/personatune evaluate --run flagship --model base --model sft --model dpo --on probes --out runs/flagship/probes
-	$(BIN)/personatune export --run flagship --model dpo --rank 16 --half \
+	$(BIN)/personatune export --run flagship --model dpo --strength 1.25 --rank 18 --half \
 		--evaluation runs/flagship/probes/evaluation.json --to src/personatune/pipeline/flagship_weights
 
 # SET gives parameters of their first cell other values: make notebooks SET="PRESET=standard RUN=longer"

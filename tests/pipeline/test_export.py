@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from personatune.config import Config, LoraConfig, ModelConfig
 from personatune.dialogue import Context, Persona, Turn
 from personatune.errors import UserError
 from personatune.model.generation import Chatbot
-from personatune.model.lora import LoRAWrapper
+from personatune.model.lora import LoRAWrapper, join_adapters
 from personatune.model.sampling import Sampling
 from personatune.pipeline.export import export
 from personatune.pipeline.flagship import FLAGSHIP, flagship_folder
@@ -185,6 +186,46 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(run: Run, tmp_path: 
     (tmp_path / "out" / "photos").mkdir()
     with pytest.raises(UserError, match="exists and holds no export"):
         export(run, "sft", tmp_path / "out")
+
+
+def _updates(folder: Path) -> dict[str, Any]:
+    """Return what an adapter adds to each weight."""
+    from safetensors.torch import load_file
+
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / "adapter_model.safetensors")
+    modules = {name.rsplit(".lora_", 1)[0] for name in weights}
+    scale = settings["lora_alpha"] / settings["r"]
+    return {name: scale * weights[f"{name}.lora_B.weight"] @ weights[f"{name}.lora_A.weight"] for name in modules}
+
+
+@pytest.mark.parametrize("strength", [1.0, 1.25, 0.5])
+def test_the_step_from_sft_is_taken_as_often_as_asked(run: Run, tmp_path: Path, strength: float) -> None:
+    import torch
+
+    wrapper = LoRAWrapper(load_base(run.config), LoraConfig(rank=2, alpha=6))
+    generator = torch.Generator().manual_seed(4)
+    for name, weight in wrapper.model.named_parameters():
+        if "lora_B" in name:
+            weight.data = torch.randn(weight.shape, generator=generator)
+    wrapper.save(run.folder("dpo") / "branch")
+    sft, branch = run.folder("sft") / "adapter", run.folder("dpo") / "branch"
+    join_adapters(sft, branch, run.folder("dpo") / "adapter")
+    run.mark_done("dpo", {})
+    note = export(run, "dpo", tmp_path / "out", strength=strength)
+    assert note.startswith("adapter" if strength == 1.0 else f"the step from SFT {strength:g} times")
+    found, first, second = _updates(tmp_path / "out"), _updates(sft), _updates(branch)
+    assert found
+    for name, update in found.items():
+        torch.testing.assert_close(update, first[name] + strength * second[name], rtol=1e-4, atol=1e-5)
+
+
+def test_there_is_no_step_from_sft_to_itself(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="sft has none"):
+        export(run, "sft", tmp_path / "out", strength=2.0)
+    with pytest.raises(UserError, match="leave it out for a merged model"):
+        export(run, "sft", tmp_path / "out", "merged", strength=2.0)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ def export(
         Literal["adapter", "merged", "gguf", "ollama"],
         typer.Option("--format", help="A PEFT adapter, one plain model, one GGUF file, or that with Modelfiles."),
     ] = "adapter",
+    strength: Annotated[
+        float,
+        typer.Option(min=0.1, max=5, help="Of an adapter: how many times it takes the step from SFT to the model."),
+    ] = 1.0,
     rank: Annotated[int | None, typer.Option(min=1, help="Of the adapter, at most: the nearest update of it.")] = None,
     evaluation: Annotated[
         Path | None, typer.Option(help="An evaluation.json of `personatune evaluate`: its tables go into the card.")
@@ -56,7 +60,16 @@ def export(
     from personatune.pipeline.export import export as write
 
     note = write(
-        opened, model, to, form, rank=rank, half=half, evaluation=evaluation, precision=precision, personas=people
+        opened,
+        model,
+        to,
+        form,
+        strength=strength,
+        rank=rank,
+        half=half,
+        evaluation=evaluation,
+        precision=precision,
+        personas=people,
     )
     typer.echo(f"{to}: {note}")
     if push_to_hub is not None:

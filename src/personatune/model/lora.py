@@ -205,8 +205,8 @@ def critic_layers(branch: BranchConfig, available: int) -> int:
     return branch.critic_layers
 
 
-def join_adapters(first: Path, second: Path, target: Path) -> None:
-    """Write one adapter that changes the base as much as two do one after the other.
+def join_adapters(first: Path, second: Path, target: Path, *, strength: float = 1.0) -> None:
+    """Write one adapter that changes the base as much as two do one after the other, the second one ``strength`` times.
 
     Two low-rank updates add up: ``s₁B₁A₁ + s₂B₂A₂ = [s₁B₁ s₂B₂] [A₁; A₂]``. The scalings go into B, so the joined
     adapter has scaling 1. Layers that only one of the two changes are padded with zeros to the common rank.
@@ -218,18 +218,19 @@ def join_adapters(first: Path, second: Path, target: Path) -> None:
     ranks = [int(config["r"]) for config in configs]
     modules = sorted({name.rsplit(".lora_", 1)[0] for tensors in weights for name in tensors})
     joined: dict[str, Tensor] = {}
+    strengths = (1.0, strength)
     for module in modules:
         downs: list[Tensor] = []
         ups: list[Tensor] = []
         here = next(tensors for tensors in weights if f"{module}.lora_A.weight" in tensors)
-        for config, tensors, rank in zip(configs, weights, ranks, strict=True):
+        for config, tensors, rank, factor in zip(configs, weights, ranks, strengths, strict=True):
             down = tensors.get(f"{module}.lora_A.weight")
             up = tensors.get(f"{module}.lora_B.weight")
             if down is None or up is None:
                 down = torch.zeros(rank, here[f"{module}.lora_A.weight"].shape[1])
                 up = torch.zeros(here[f"{module}.lora_B.weight"].shape[0], rank)
             downs.append(down)
-            ups.append(up * (config["lora_alpha"] / rank))
+            ups.append(up * (factor * config["lora_alpha"] / rank))
         joined[f"{module}.lora_A.weight"] = torch.cat(downs, dim=0).contiguous()
         joined[f"{module}.lora_B.weight"] = torch.cat(ups, dim=1).contiguous()
     common = dict(configs[0])

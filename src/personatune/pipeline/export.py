@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, get_args
 
 from personatune.cards.character import CardCharacter
@@ -15,6 +16,7 @@ from personatune.export.gguf_file import GgufNames, Precision, write_gguf
 from personatune.export.modelfile import modelfile, ollama_model
 from personatune.export.names import names_of, safe_name
 from personatune.model.backbone import EMBEDDED, EMBEDDED_HUB_ID, EMBEDDED_LICENCE, load_base_model, load_tokenizer
+from personatune.model.lora import join_adapters
 from personatune.model.prompts import PromptFormat, prompt_format
 from personatune.model.smaller_adapters import shrink_adapter
 from personatune.pipeline.flagship import FLAGSHIP, flagship_folder
@@ -61,6 +63,7 @@ def export(
     target: Path,
     form: Format = "adapter",
     *,
+    strength: float = 1.0,
     rank: int | None = None,
     half: bool = False,
     evaluation: Path | None = None,
@@ -73,6 +76,8 @@ def export(
         run: None for the shipped model.
         model: "sft", "ppo", "dpo" or a variant's name; "flagship" is the shipped model.
         evaluation: an evaluation.json of `personatune evaluate`, whose tables go into the card.
+        strength: how many times an adapter takes the step from SFT to ``model``: less than 1 goes part of the way, more
+            goes on (Zheng et al. 2024, arXiv 2404.16792, equation 1).
         rank: of the adapter, at most; None keeps it.
         half: 16 bits a weight, of an adapter or a merged model.
         precision: of a GGUF file; 16 bits by default.
@@ -82,6 +87,7 @@ def export(
         UserError: no such model, the folder holds something else, or the options don't fit the form.
     """
     source = _shipped() if run is None else _of_run(run, model, evaluation)
+    step = None if strength == 1.0 else _step_from_sft(run, model, form)
     if run is None and evaluation is not None:
         raise UserError("--evaluation goes into the card of a run's model; the shipped model brings its own card")
     _require_empty(target)
@@ -90,7 +96,7 @@ def export(
     names: list[str] = []
     with replacing(target) as temporary:
         if form == "adapter":
-            note = _adapter(source, temporary, rank, half)
+            note = _adapter(source, temporary, rank, half, step, strength)
         elif form == "merged":
             note = _merged(source, temporary, half)
         else:
@@ -174,12 +180,30 @@ def _require_fitting(
         raise UserError(f"--persona goes into Ollama's Modelfiles; {form} has none: leave it out, or --format ollama")
 
 
-def _adapter(source: _Source, target: Path, rank: int | None, half: bool) -> str:
-    lost = shrink_adapter(source.adapter, target, rank=rank, half=half)
+def _step_from_sft(run: Run | None, model: str, form: Format) -> tuple[Path, Path]:
+    """Return the adapter of SFT and the branch that ``model`` adds to it."""
+    if form != "adapter":
+        raise UserError(f"--strength is an adapter's; leave it out for a {form} model")
+    branch = None if run is None else run.folder(model) / "branch"
+    if run is None or branch is None or not branch.is_dir():
+        raise UserError(f"--strength is of a step that stands on SFT (dpo, ppo, a variant); {model} has none")
+    return adapter_folder(run, "sft"), branch
+
+
+def _adapter(
+    source: _Source, target: Path, rank: int | None, half: bool, step: tuple[Path, Path] | None, strength: float
+) -> str:
+    with TemporaryDirectory() as folder:
+        adapter = source.adapter
+        if step is not None:
+            adapter = Path(folder) / "adapter"
+            join_adapters(*step, adapter, strength=strength)
+        lost = shrink_adapter(adapter, target, rank=rank, half=half)
     settings = read_json(target / "adapter_config.json")
     if source.base == EMBEDDED:
         write_json(target / "adapter_config.json", {**settings, "base_model_name_or_path": EMBEDDED_HUB_ID})
-    return f"adapter of rank {settings['r']}, {16 if half else 32} bits, {100 * lost:.1f} % of the update lost"
+    told = "" if step is None else f"the step from SFT {strength:g} times, "
+    return f"{told}adapter of rank {settings['r']}, {16 if half else 32} bits, {100 * lost:.1f} % of the update lost"
 
 
 def _merged(source: _Source, target: Path, half: bool) -> str:
