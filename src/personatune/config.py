@@ -46,6 +46,7 @@ class DataConfig(Section):
     min_traits: Positive = 3
     max_traits: Positive = 5
     written: Annotated[int, Field(ge=0)] | None = 0  # dialogues of the package's own to add; None: all
+    copies_count: bool = True  # as persona turns: turns that say a persona sentence word by word
     lower_case_share: Share = (
         0.0  # of the training dialogues that are shown in lower case, half of them with spaced marks
     )
@@ -81,7 +82,9 @@ class SFTConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     persona_turn_weight: Annotated[float, Field(gt=0)] = 1.0  # loss weight of a turn that draws on the persona
     other_turn_weight: Annotated[float, Field(ge=0)] = 0.3  # loss weight of small talk
-    copied_turn_weight: Annotated[float, Field(ge=0)] = 0.0  # loss weight of a turn that copies a persona sentence
+    copied_turn_weight: Annotated[float, Field(ge=0)] | None = (
+        None  # of a turn that copies a persona sentence; None: as others
+    )
     evaluations: Positive = 5  # held-out evaluations over the run, evenly spread
     patience: Positive = 3  # evaluations without progress before the run stops
     samples: Annotated[int, Field(ge=0)] = 2  # replies logged at each evaluation

@@ -46,13 +46,14 @@ def test_the_window_is_the_one_richest_in_persona_turns() -> None:
     assert processor.window(perspective("Hello", "Hi", first="self")) is None
 
 
-def test_a_copied_persona_sentence_does_not_make_a_window_richer() -> None:
+def test_a_copied_persona_sentence_makes_a_window_richer_only_where_copies_count() -> None:
     view = perspective(
         "Any pets?", DOG, "And your job?", CHEF, "Nice.", "Thanks.", "Do you walk it?", "My dog walks me."
     )
-    window = DataProcessor(DataConfig(max_turns=2), 0).window(view)
-    assert window is not None
-    assert [turn.text for turn in window.turns] == ["Do you walk it?", "My dog walks me."]
+    for count, expected in ((False, ["Do you walk it?", "My dog walks me."]), (True, ["Any pets?", DOG])):
+        window = DataProcessor(DataConfig(max_turns=2, copies_count=count), 0).window(view)
+        assert window is not None
+        assert [turn.text for turn in window.turns] == expected
 
 
 def test_the_traits_a_dialogue_is_about_are_kept() -> None:

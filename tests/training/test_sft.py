@@ -284,13 +284,13 @@ def test_turns_that_draw_on_the_persona_weigh_more(tiny: TinyModels) -> None:
     assert tiny.prompts().decode_reply(learnt) == "I am a chef."
 
 
-def test_a_copied_persona_sentence_teaches_nothing_unless_asked(tiny: TinyModels) -> None:
+def test_a_copied_persona_sentence_has_a_weight_of_its_own(tiny: TinyModels) -> None:
     texts = ("Any pets?", "Yes, I have two dogs.", "And your job?", "I am a chef by trade.")
     persona = Persona(("I have two dogs.", "I work as a chef."))
     view = Perspective("made", persona, tuple(Turn(("partner", "self")[i % 2], text) for i, text in enumerate(texts)))
     prompts = tiny.prompts()
 
-    def learnt(copied: float) -> dict[float, str]:
+    def learnt(copied: float | None) -> dict[float, str]:
         [encoded] = encode_dialogues(prompts, [view], settings(persona_turn_weight=1.0, copied_turn_weight=copied))
         weighed = list(zip(encoded.input_ids, encoded.loss_weights, strict=True))
         return {
@@ -300,6 +300,7 @@ def test_a_copied_persona_sentence_teaches_nothing_unless_asked(tiny: TinyModels
 
     assert learnt(0.0) == {1.0: "I am a chef by trade."}
     assert learnt(0.5)[0.5] == "Yes, I have two dogs."
+    assert learnt(None)[1.0].startswith("Yes, I have two dogs.")
 
 
 def test_replies_to_held_out_lines_are_shown_at_every_evaluation(bench: Bench, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ class DataProcessor:
         return self._window(view)[0]
 
     def _window(self, view: Perspective) -> tuple[Perspective | None, Sequence[bool]]:
-        """Return `window`, and which of its turns draw on the persona in words of their own."""
+        """Return `window`, and which of its turns count as persona turns."""
         traits = view.persona.traits
         if len(traits) > self.config.max_traits:
             used = set(traits_by_use(view)[: self.config.max_traits])
@@ -226,7 +226,9 @@ class DataProcessor:
         length = min(len(turns) - first, self.config.max_turns) // 2 * 2
         if length < 2:
             return None, ()
-        marks = [on and not copied for on, copied in zip(persona_turns(view), copied_turns(view), strict=True)]
+        marks = persona_turns(view)
+        if not self.config.copies_count:
+            marks = tuple(on and not copied for on, copied in zip(marks, copied_turns(view), strict=True))
         last = len(turns) - length
         start = max(range(first, last + 1, 2), key=lambda begin: (sum(marks[begin : begin + length]), -begin))
         end = start + length

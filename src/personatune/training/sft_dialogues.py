@@ -40,11 +40,12 @@ def named_dialogues(
 
 
 def _turn_weights(perspective: Perspective, config: SFTConfig) -> list[float]:
-    drawn = [config.persona_turn_weight if on else config.other_turn_weight for on in persona_turns(perspective)]
-    return [
-        config.copied_turn_weight if copied else weight
-        for weight, copied in zip(drawn, copied_turns(perspective), strict=True)
-    ]
+    weights = [config.persona_turn_weight if on else config.other_turn_weight for on in persona_turns(perspective)]
+    copied_weight = config.copied_turn_weight
+    if copied_weight is None:
+        return weights
+    copied = copied_turns(perspective)
+    return [copied_weight if copies else weight for weight, copies in zip(weights, copied, strict=True)]
 
 
 @torch.no_grad()
