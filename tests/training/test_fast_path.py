@@ -123,6 +123,28 @@ def assert_alike(found: list[Tensor], expected: list[Tensor]) -> None:
         assert torch.allclose(mine, theirs, rtol=2e-3, atol=2e-3 * float(theirs.abs().max()) + 1e-7)
 
 
+def assert_read_as_plainly(step: PPOUpdate, experience: Experience) -> None:
+    for number in range(len(experience.values)):
+        mask = experience.rollouts.mask[number]
+        with torch.no_grad():
+            logprobs, values = plain_logprobs_and_values(step, experience, number)
+        assert torch.allclose(experience.rollouts.logprobs[number][mask], logprobs, atol=1e-3)
+        assert torch.allclose(experience.values[number][mask], values, atol=1e-3)
+
+
+def assert_learns_as_plainly(step: PPOUpdate, experience: Experience, numbers: list[int]) -> dict[str, float]:
+    figures, found = gradients_of(step, experience, numbers)
+    losses = plain_losses(step, experience, numbers)
+    assert figures["policy_loss"] == pytest.approx(float(losses.policy.detach()), abs=2e-4)
+    assert figures["value_loss"] == pytest.approx(float(losses.value.detach()), rel=1e-3)
+    with step.split.active(POLICY):  # PEFT lets the active branch alone take gradients
+        losses.policy.backward()
+    with step.split.active(CRITIC):
+        losses.value.backward()
+    assert_alike(found, gradients_left(step))
+    return figures
+
+
 @pytest.mark.parametrize("layers", [1, 2, "all"])
 def test_losses_and_gradients_of_ppo_are_those_of_plain_forward_passes(
     tiny: TinyModels, dialogues: type[HandMadeDialogues], family: str, layers: int | Literal["all"]
@@ -130,16 +152,8 @@ def test_losses_and_gradients_of_ppo_are_those_of_plain_forward_passes(
     step = make_update(tiny, family, layers)
     experience = collected(tiny, dialogues, step)
     for numbers in (list(range(9)), [7, 0, 1, 4, 6]):  # all, and parts of some prompts' replies
-        figures, found = gradients_of(step, experience, numbers)
-        losses = plain_losses(step, experience, numbers)
-        assert figures["policy_loss"] == pytest.approx(float(losses.policy.detach()), abs=2e-4)
-        assert figures["value_loss"] == pytest.approx(float(losses.value.detach()), rel=1e-3)
+        figures = assert_learns_as_plainly(step, experience, numbers)
         assert 0 < figures["clip_fraction"] < 1
-        with step.split.active(POLICY):  # PEFT lets the active branch alone take gradients
-            losses.policy.backward()
-        with step.split.active(CRITIC):
-            losses.value.backward()
-        assert_alike(found, gradients_left(step))
 
 
 def test_what_the_reference_and_the_critic_say_is_what_plain_forward_passes_give(
@@ -147,12 +161,7 @@ def test_what_the_reference_and_the_critic_say_is_what_plain_forward_passes_give
 ) -> None:
     step = make_update(tiny, family)
     experience = step.collect(dialogues.contexts(3, seed=1), 0)
-    for number in range(9):
-        mask = experience.rollouts.mask[number]
-        with torch.no_grad():
-            logprobs, values = plain_logprobs_and_values(step, experience, number)
-        assert torch.allclose(experience.rollouts.logprobs[number][mask], logprobs, atol=1e-3)
-        assert torch.allclose(experience.values[number][mask], values, atol=1e-3)
+    assert_read_as_plainly(step, experience)
 
 
 @pytest.mark.parametrize(("layers", "critic_layers"), [(4, 1), (4, 2), (4, 4), ("all", 2)])
@@ -165,23 +174,10 @@ def test_a_critic_on_layers_of_its_own_says_and_learns_what_plain_forward_passes
 ) -> None:
     step = make_update(tiny, family, layers, critic_layers=critic_layers, of=5)
     experience = step.collect(dialogues.contexts(3, seed=1), 0)
-    for number in range(9):
-        mask = experience.rollouts.mask[number]
-        with torch.no_grad():
-            logprobs, values = plain_logprobs_and_values(step, experience, number)
-        assert torch.allclose(experience.rollouts.logprobs[number][mask], logprobs, atol=1e-3)
-        assert torch.allclose(experience.values[number][mask], values, atol=1e-3)
+    assert_read_as_plainly(step, experience)
     disturb(step.split, POLICY, CRITIC)
     for numbers in (list(range(9)), [7, 0, 1, 4, 6]):
-        figures, found = gradients_of(step, experience, numbers)
-        losses = plain_losses(step, experience, numbers)
-        assert figures["policy_loss"] == pytest.approx(float(losses.policy.detach()), abs=2e-4)
-        assert figures["value_loss"] == pytest.approx(float(losses.value.detach()), rel=1e-3)
-        with step.split.active(POLICY):
-            losses.policy.backward()
-        with step.split.active(CRITIC):
-            losses.value.backward()
-        assert_alike(found, gradients_left(step))
+        assert_learns_as_plainly(step, experience, numbers)
 
 
 def test_a_critic_on_as_many_layers_as_the_policy_is_the_same_to_the_last_bit(
