@@ -47,9 +47,7 @@ class DataConfig(Section):
     max_traits: Positive = 5
     written: Annotated[int, Field(ge=0)] | None = 0  # dialogues of the package's own to add; None: all
     copies_count: bool = True  # as persona turns: turns that say a persona sentence word by word
-    lower_case_share: Share = (
-        0.0  # of the training dialogues that are shown in lower case, half of them with spaced marks
-    )
+    lower_case_share: Share = 0.0  # of the training dialogues, shown in lower case, half of them with spaced marks
     max_turns: Positive = 24  # of a training sequence; the window richest in persona turns is kept
 
 
@@ -82,9 +80,7 @@ class SFTConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     persona_turn_weight: Annotated[float, Field(gt=0)] = 1.0  # loss weight of a turn that draws on the persona
     other_turn_weight: Annotated[float, Field(ge=0)] = 0.3  # loss weight of small talk
-    copied_turn_weight: Annotated[float, Field(ge=0)] | None = (
-        None  # of a turn that copies a persona sentence; None: as others
-    )
+    copied_turn_weight: Annotated[float, Field(ge=0)] | None = None  # of one that copies a trait; None: as others
     evaluations: Positive = 5  # held-out evaluations over the run, evenly spread
     patience: Positive = 3  # evaluations without progress before the run stops
     samples: Annotated[int, Field(ge=0)] = 2  # replies logged at each evaluation
@@ -98,8 +94,8 @@ class PreferencesConfig(Section):
     kinds: dict[str, Annotated[float, Field(ge=0)]] = {  # relative shares
         "persona_swap": 1.0,
         "contradiction": 1.0,
-        "misplaced": 0.0,  # what the speaker says elsewhere in the dialogue; set by the presets that measured it
-        "conflict": 0.0,  # people's lines that state the opposite: what they teach is measured in docs/results.md
+        "misplaced": 0.0,  # what the speaker says elsewhere in the dialogue
+        "conflict": 0.0,  # people's lines that state the opposite: nothing was trained on them yet (docs/results.md)
         "generic": 1.0,
         "off_topic": 1.0,
         "model_sample": 1.0,

@@ -1,4 +1,4 @@
-"""Dialogues in lower case, as people type them: a model that reads only tidy sentences copies untidy ones."""
+"""Dialogues in lower case, as many people type, so that training shows a model what its users will write."""
 
 from __future__ import annotations
 

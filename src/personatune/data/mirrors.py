@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 
 from personatune.data.contradictions import Edit, agrees_in_polarity
-from personatune.data.negatives import Reply, drawn_traits, ends_asking
+from personatune.data.negatives import Reply, drawn_traits, misplaced_at
 from personatune.data.stances import contradicts, stated
 from personatune.data.triples import triple_of
 from personatune.dialogue import Context, Persona
@@ -32,8 +32,7 @@ def exchanged(gold: Reply, other: Reply, kind: str) -> bool:
         traits = [triple for trait in other.drawn if (triple := triple_of(trait))]
         return any(contradicts(one, trait) for one in stated(gold.text) for trait in traits)
     if kind == "misplaced":
-        said = {turn.text for turn in other.context.history if turn.speaker == "self"}
-        return ends_asking(other.line) and gold.told.isdisjoint(other.asked | other.told) and gold.text not in said
+        return misplaced_at(gold, other)
     taboo = other.persona if kind == "persona_swap" else other.persona | other.asked | other.told
     return bool(other.drawn) and taboo.isdisjoint(gold.told)
 

@@ -193,17 +193,8 @@ class NegativePool:
 
     def misplaced(self, gold: Reply) -> Reply | None:
         """Return what the same speaker answers elsewhere: it tells other traits, and nothing that is asked here."""
-        if not ends_asking(gold.line):  # where nothing was asked, another trait may be told as well
-            return None
-        said = {turn.text for turn in gold.context.history if turn.speaker == "self"}
-        fitting = [
-            one
-            for one in self._of_dialogue[dialogue_of(gold)]
-            if one.drawn
-            and set(one.drawn).isdisjoint(gold.drawn)
-            and one.told.isdisjoint(gold.asked | gold.told)
-            and one.text not in said
-        ]
+        same = self._of_dialogue[_perspective_of(gold)]
+        fitting = [one for one in same if set(one.drawn).isdisjoint(gold.drawn) and misplaced_at(one, gold)]
         return self._take("misplaced", gold, fitting)
 
     def note(self, kind: str, chosen: str, rejected: str) -> None:
@@ -238,7 +229,7 @@ class NegativePool:
     def _of_dialogue(self) -> Mapping[str, list[Reply]]:
         found: dict[str, list[Reply]] = defaultdict(list)
         for reply in self.replies:
-            found[dialogue_of(reply)].append(reply)
+            found[_perspective_of(reply)].append(reply)
         return found
 
     @cached_property
@@ -263,8 +254,17 @@ class NegativePool:
         return lambda gold: (lines @ vectorizer.transform([gold.line]).T).toarray().ravel()
 
 
-def dialogue_of(reply: Reply) -> str:
-    """Return the id of the perspective that a reply was read from."""
+def misplaced_at(reply: Reply, place: Reply) -> bool:
+    """Say whether a reply that tells of its persona is no answer to the question that ``place`` answers.
+
+    False where nothing was asked (another trait may be told there as well) and where it was just said.
+    """
+    said = {turn.text for turn in place.context.history if turn.speaker == "self"}
+    asked = ends_asking(place.line) and reply.told.isdisjoint(place.asked | place.told)
+    return asked and bool(reply.drawn) and reply.text not in said
+
+
+def _perspective_of(reply: Reply) -> str:
     return reply.origin.rpartition("#")[0]
 
 

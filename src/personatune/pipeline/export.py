@@ -77,7 +77,7 @@ def export(
         model: "sft", "ppo", "dpo" or a variant's name; "flagship" is the shipped model.
         evaluation: an evaluation.json of `personatune evaluate`, whose tables go into the card.
         strength: how many times an adapter takes the step from SFT to ``model``: less than 1 goes part of the way, more
-            goes on (Zheng et al. 2024, arXiv 2404.16792, equation 1).
+            goes on (Zheng et al. 2024, arXiv 2404.16792).
         rank: of the adapter, at most; None keeps it.
         half: 16 bits a weight, of an adapter or a merged model.
         precision: of a GGUF file; 16 bits by default.

@@ -22,7 +22,7 @@ def own_dialogues() -> list[WrittenDialogue]:
 
 
 def own_pairs(part: Sequence[Perspective], config: Config) -> list[PreferencePair]:
-    """Return the pairs, answer and wrong twin or other answer, of those dialogues that are in a part of the data."""
+    """Return the pairs, answer and wrong twin or misplaced reply, of those dialogues that are in a part of the data."""
     settings, share = config.preferences, config.data.lower_case_share
     names = {view.id for view in part}
     dialogues = [
