@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
-from personatune.config import BranchConfig, RewardConfig
 from personatune.intervals import Estimate, bootstrap
 from personatune.model.backbone import load_base_model, locate
 from personatune.model.branches import SplitModel
+from personatune.settings import BranchConfig, RewardConfig
 from personatune.storage import read_json, write_json
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.rl_math import bradley_terry_loss

@@ -22,10 +22,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig
 from personatune.model.backbone import EMBEDDED, load_base_model
 from personatune.model.branches import SplitModel
 from personatune.model.trunk_cache import TrunkCache
+from personatune.settings import BranchConfig
 from personatune.training.rollouts import POLICY, branch_logprobs, reference_logprobs
 
 PROMPTS, REPLIES, PROMPT_TOKENS, REPLY_TOKENS = 4, 4, 240, 28

@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from personatune.config import BranchConfig, PPOConfig
 from personatune.dialogue import Context, Persona, Turn
 from personatune.model.backbone import EMBEDDED, load_base_model, load_tokenizer
 from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat, prompt_format
 from personatune.model.shared_replies import BATCH_TOKENS
+from personatune.settings import BranchConfig, PPOConfig
 from personatune.training import rollouts
 from personatune.training.ppo_update import PPOUpdate
 from personatune.training.reward import BRANCH, RewardModel

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from personatune.config import PRESETS, Config, get_default_config, load_config, merge_configs, save_config
+from personatune.config import PRESETS, get_default_config, load_config, merge_configs, save_config
 from personatune.errors import UserError
+from personatune.settings import Config
 
 
 def leaves(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:

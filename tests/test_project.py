@@ -32,6 +32,7 @@ GROUND = {
     "plain_text",
     "plain_yaml",
     "progress",
+    "settings",
     "storage",
     "words",
 }
@@ -139,8 +140,8 @@ def test_the_rule_lets_downward_imports_pass(module: str, source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["personatune", "personatune.config", "personatune.doctor", "personatune.chat.terminal",
-               "personatune.report.build"]
+    "module", ["personatune", "personatune.config", "personatune.settings", "personatune.doctor",
+               "personatune.chat.terminal", "personatune.report.build"]
 )  # fmt: skip
 def test_light_modules_load_no_heavy_library(module: str) -> None:
     heavy = "{'torch', 'transformers', 'sklearn', 'matplotlib', 'datasets', 'pandas'}"

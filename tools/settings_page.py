@@ -1,7 +1,7 @@
 """Every setting in a table: what it may be, its default, each preset's value, and the reason that stands beside it.
 
 Types and defaults come from the settings' classes, reasons from the comments of ``standard.yaml``, and where that has
-none from those of ``config.py``: a reason is written once.
+none from those of ``settings.py``: a reason is written once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from personatune import config
+from personatune import settings
+from personatune.config import PRESETS, load_config
 
 _YAML_LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?P<value>.*?)(?:\s#\s(?P<comment>.*))?$")
 _CONTINUED = re.compile(r"^\s+# (?P<comment>.*)$")
@@ -27,10 +28,10 @@ _CONTINUED = re.compile(r"^\s+# (?P<comment>.*)$")
 def settings_tables() -> str:
     """Return a heading and a table for every section of the tree."""
     reasons = {**_code_comments(), **yaml_comments(_preset_text("standard"))}
-    presets = {name: config.load_config(name).model_dump(mode="json") for name in config.PRESETS}
-    top = [field for field in _fields(config.Config) if not _is_section(field[1])]
+    presets = {name: load_config(name).model_dump(mode="json") for name in PRESETS}
+    top = [field for field in _fields(settings.Config) if not _is_section(field[1])]
     parts = [_table("", top, reasons, presets)]
-    for section, field in _sections(config.Config):
+    for section, field in _sections(settings.Config):
         doc = (field.annotation.__doc__ or "").strip().split("\n")[0] if field.annotation else ""
         rows = [row for row in _fields(field.annotation, f"{section}.") if not _is_section(row[1])]
         told = doc if doc and not doc.startswith("A branch of the tree") else reasons.get(section, "")
@@ -81,8 +82,8 @@ def _sections(model: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _code_comments() -> dict[str, str]:
-    """Return dotted key to the comment beside its line in config.py."""
-    lines = Path(config.__file__).read_text(encoding="utf-8").splitlines()
+    """Return dotted key to the comment beside its line in settings.py."""
+    lines = Path(settings.__file__).read_text(encoding="utf-8").splitlines()
     by_class: dict[str, dict[str, str]] = {}
     for node in ast.parse("\n".join(lines)).body:
         if isinstance(node, ast.ClassDef):
@@ -94,8 +95,8 @@ def _code_comments() -> dict[str, str]:
                 if (comment := line.partition("  # ")[2])
             }
     classes: dict[str, Any] = {
-        "": config.Config,
-        **{name: field.annotation for name, field in _sections(config.Config)},
+        "": settings.Config,
+        **{name: field.annotation for name, field in _sections(settings.Config)},
     }
     return {
         f"{section}.{name}".lstrip("."): comment

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from conventional.ppo import Models, train_ppo
 from conventional.reward import load_scorer
-from personatune.config import PPOConfig
+from personatune.settings import PPOConfig
 from sides.turns import Turns, peak_bytes, say, versions
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from conventional.batches import left_padded, right_padded
 from conventional.reward import score
-from personatune.config import PPOConfig
+from personatune.settings import PPOConfig
 from personatune.training import rl_math
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from personatune.config import BranchConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, Perspective, PreferencePair
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat, prompt_format
+from personatune.settings import BranchConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
 from personatune.training.rl_math import bradley_terry_loss

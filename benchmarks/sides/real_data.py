@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from personatune.config import DataConfig, PreferencesConfig
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Context, Perspective, PreferencePair
 from personatune.model.prompts import PromptFormat
+from personatune.settings import DataConfig, PreferencesConfig
 
 _SHARED = Path(os.environ.get("PERSONATUNE_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 _PART = _SHARED / "synthetic-persona-chat" / "spc_train_04.jsonl"

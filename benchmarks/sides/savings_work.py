@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personatune.config import Config, load_config
+from personatune.config import load_config
 from personatune.dialogue import Context, Perspective, PreferencePair
 from personatune.evaluation.persona import PersonaEvaluator
 from personatune.evaluation.suite import probe_scripts
@@ -16,6 +16,7 @@ from personatune.judging.probes import hold_dialogues
 from personatune.model.backbone import load_tokenizer
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.prompts import EncodedDialogue, PromptFormat, prompt_format
+from personatune.settings import Config
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.sft_dialogues import encode_dialogues
 from sides.real_data import pairs_from, read_perspectives

@@ -16,7 +16,7 @@ from hostile import originals
 from hostile.originals import Original
 from personatune.cards.character import CardCharacter
 from personatune.cards.files import convert, is_card_file, read_card
-from personatune.config import DataConfig, load_config, save_config
+from personatune.config import load_config, save_config
 from personatune.costs.savings import PriceTable
 from personatune.data.pair_files import read_pairs
 from personatune.data.preference_files import describe_pairs, read_preference_file
@@ -29,6 +29,7 @@ from personatune.judging.persona_probes.format import read_personas
 from personatune.judging.persona_probes.validation import check_files
 from personatune.pipeline.given_replies import GivenReplies
 from personatune.pipeline.run import Run
+from personatune.settings import DataConfig
 from personatune.storage import write_jsonl
 from personatune.training.checkpoints import CheckpointManager
 

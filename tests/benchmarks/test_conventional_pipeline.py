@@ -20,8 +20,8 @@ PAD = 0
 @pytest.fixture
 def encoded(tiny: TinyModels, dialogues: type[HandMadeDialogues], tmp_path: Path) -> list[EncodedDialogue]:
     """Sixteen dialogues as tokens, every own turn weighing the same."""
-    from personatune.config import SFTConfig
     from personatune.data.sources import DatasetLoader
+    from personatune.settings import SFTConfig
     from personatune.training.sft_dialogues import encode_dialogues
 
     dialogues.write(tmp_path / "made.jsonl", 16)
@@ -126,7 +126,7 @@ def test_logprobs_and_values_are_those_of_each_reply_alone(tiny: TinyModels, tmp
 
 def test_ppo_trains_policy_and_value_model_and_leaves_the_others_alone(tiny: TinyModels, tmp_path: Path) -> None:
     from conventional.ppo import train_ppo
-    from personatune.config import PPOConfig
+    from personatune.settings import PPOConfig
 
     found = models(tiny, tmp_path)
     before = {name: [w.detach().clone() for w in getattr(found, name).parameters()]

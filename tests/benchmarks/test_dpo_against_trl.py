@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from personatune.config import BranchConfig, DPOConfig
 from personatune.dialogue import PreferencePair
 from personatune.model.branches import SplitModel
 from personatune.model.lora import load_adapter
+from personatune.settings import BranchConfig, DPOConfig
 from personatune.training.dpo import DPOTrainer
 from personatune.training.rollouts import POLICY
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from personatune.config import LoraConfig
 from personatune.costs.flops import TransformerWork
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue
 from personatune.model.work import transformer_work
+from personatune.settings import LoraConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from personatune.config import Config, load_config
+from personatune.config import load_config
 from personatune.costs.estimate.parts import NF4_BYTES
 from personatune.costs.estimate.quantities import GIB, Architecture, Kept, Lengths, Moment, Place, Term
 from personatune.costs.estimate.stages import BESIDE, STAGES, estimate
 from personatune.costs.memory import available_memory, footprint, free_heap, resident_memory
+from personatune.settings import Config
 
 ARCHITECTURE = Architecture(
     name="hand-made",

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from personatune.config import DataConfig
 from personatune.data.chitchat import HERE_TRAITS, POOL_TRAITS, read_chitchat
 from personatune.data.grounding import persona_turns
 from personatune.data.processing import DataProcessor
 from personatune.data.sources import DatasetLoader, LoadedData
 from personatune.data.statements import Caser, self_statements
 from personatune.errors import UserError
+from personatune.settings import DataConfig
 from personatune.words import keyword_stems
 
 CASER = Caser(["he is from Nigeria, she likes Utah"] * 3)

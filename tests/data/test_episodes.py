@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from personatune.config import PreferencesConfig
 from personatune.data.episodes import probe_episodes
 from personatune.data.preferences import PreferenceGenerator
 from personatune.dialogue import Context, Episode, Persona, Perspective, Probe, ProbeScript, Turn
+from personatune.settings import PreferencesConfig
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues

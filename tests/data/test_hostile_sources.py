@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from personatune.config import DataConfig
 from personatune.data.cleaning import LONGEST_TEXT, clean_text
 from personatune.data.pair_files import read_pairs
 from personatune.data.processing import DataProcessor, PreparedData
@@ -17,6 +16,7 @@ from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Context, Persona, Turn
 from personatune.errors import UserError
 from personatune.pipeline.given_replies import GivenReplies
+from personatune.settings import DataConfig
 
 ROW = {"persona": ["I cook.", "I sing."], "history": ["Hi!", "Hello.", "Job?"], "response": "I cook."}
 

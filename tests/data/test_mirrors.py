@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from personatune.config import PreferencesConfig
 from personatune.data.contradictions import Edit
 from personatune.data.mirrors import MIRROR, counterfactual
 from personatune.data.negatives import Reply, read_replies
 from personatune.data.preferences import PreferenceGenerator
 from personatune.dialogue import Dialogue, Persona, Perspective, Turn
+from personatune.settings import PreferencesConfig
 
 DOGS = Persona(("I have two dogs.", "I work as a nurse."), "Ann")
 PARROT = Persona(("I have a parrot.", "I am a lawyer."))

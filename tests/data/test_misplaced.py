@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from personatune.config import PreferencesConfig
 from personatune.data.mirrors import MIRROR
 from personatune.data.misplaced import MISPLACED, misplaced_replies
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.written_dialogues import written_dialogues
 from personatune.dialogue import Persona, Perspective, Turn, WrittenDialogue
 from personatune.judging.persona_probes.dialogues import probe_dialogues
+from personatune.settings import PreferencesConfig
 
 ANN = Persona(("I have two dogs.", "I work as a nurse.", "I live in Leeds."))
 

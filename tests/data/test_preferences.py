@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from personatune.config import PreferencesConfig
 from personatune.data.generic_replies import _STATEMENTS
 from personatune.data.negatives import drawn_traits, in_style_of, tells_of_self
 from personatune.data.preferences import KINDS, PreferenceGenerator, PreferenceReport
@@ -18,6 +17,7 @@ from personatune.data.stances import contradicts, stated
 from personatune.data.triples import triple_of
 from personatune.dialogue import Context, Dialogue, Persona, Perspective, PreferencePair, Turn
 from personatune.errors import UserError
+from personatune.settings import PreferencesConfig
 from personatune.words import keyword_stems, words
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from personatune.config import DataConfig
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.shelf import FileShelf, Shelves
 from personatune.data.sources import DatasetLoader
 from personatune.data.written_dialogues import held_out
 from personatune.dialogue import Dialogue, Persona, Perspective, Turn, WrittenDialogue
 from personatune.errors import UserError
+from personatune.settings import DataConfig
 
 
 def rows(count: int, seed: int = 0) -> Iterator[dict[str, Any]]:

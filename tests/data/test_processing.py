@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from personatune.config import DataConfig
 from personatune.data.grounding import persona_turns, traits_by_use
 from personatune.data.inspection import describe, plot
 from personatune.data.processing import DataProcessor, PreparedData
@@ -13,6 +12,7 @@ from personatune.data.sources import DatasetLoader, LoadedData
 from personatune.data.splits import Splits, leakage
 from personatune.dialogue import Dialogue, Persona, Perspective, Turn
 from personatune.errors import UserError
+from personatune.settings import DataConfig
 
 DOG, CHEF, IOWA = "I have a dog.", "I am a chef.", "I live in Iowa."
 

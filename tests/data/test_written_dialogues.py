@@ -7,7 +7,6 @@ from statistics import mean
 
 import pytest
 
-from personatune.config import DataConfig, PreferencesConfig
 from personatune.data.grounding import persona_turns
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor
@@ -18,6 +17,7 @@ from personatune.dialogue import Dialogue, Persona, Perspective, Turn, WrittenDi
 from personatune.errors import UserError
 from personatune.judging.persona_probes import load_persona_probes
 from personatune.judging.persona_probes.dialogues import probe_dialogues
+from personatune.settings import DataConfig, PreferencesConfig
 from personatune.words import words
 
 LINE = {

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from personatune.config import DataConfig
 from personatune.data.processing import DataProcessor
 from personatune.data.sources import DatasetLoader
 from personatune.demo.page import Page, exchange_at
 from personatune.demo.tab import Tab, side, sides
+from personatune.settings import DataConfig
 
 if TYPE_CHECKING:
     from tests.demo.conftest import ScriptedShelf

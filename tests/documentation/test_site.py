@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import personatune
-from personatune.config import Config
+from personatune.settings import Config
 from reference_pages import GROUPS, command_line, public_names
 from settings_page import settings_tables, yaml_comments
 from site_links import (

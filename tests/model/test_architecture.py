@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from personatune.config import Config, LoraConfig
 from personatune.errors import UserError
 from personatune.model.architecture import find_config, read_architecture
 from personatune.model.backbone import get_model_info
 from personatune.model.fused_lora import fuse_lora
 from personatune.model.lora import LoRAWrapper
+from personatune.settings import Config, LoraConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

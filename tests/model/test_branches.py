@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk, pad_batch
 from personatune.model.shared_prompts import SharedRows, lay_out
+from personatune.settings import BranchConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

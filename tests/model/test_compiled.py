@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from personatune.config import LoraConfig
 from personatune.errors import UserError
 from personatune.model import compiled
 from personatune.model.compiled import COMPILE_FLOPS, choose_compilation, compile_layers, eagerly, release_layers
@@ -15,6 +14,7 @@ from personatune.model.fused_lora import fuse_lora
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue
+from personatune.settings import LoraConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from personatune.config import LoraConfig
 from personatune.model.fused_lora import fuse_lora, unfuse_lora
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue
+from personatune.settings import LoraConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

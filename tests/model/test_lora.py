@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig, LoraConfig
 from personatune.errors import UserError
 from personatune.model.backbone import load_base_model
 from personatune.model.branches import SplitModel
 from personatune.model.lora import LoRAWrapper, join_adapters, load_adapter
+from personatune.settings import BranchConfig, LoraConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

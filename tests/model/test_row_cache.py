@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from personatune.config import BranchConfig
 from personatune.model.branches import SplitModel
 from personatune.model.generation import Sampling, generate_replies
 from personatune.model.lean_decoder import LeanDecoder, lean_decoder
 from personatune.model.row_cache import RowCache, SharedPromptCache
+from personatune.settings import BranchConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

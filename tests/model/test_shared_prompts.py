@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig
 from personatune.model.branches import SplitModel
 from personatune.model.shared_prompts import lay_out
 from personatune.model.shared_replies import ROW_TOKENS, SharedReplies
+from personatune.settings import BranchConfig
 from personatune.training.rl_math import head_logprobs
 
 if TYPE_CHECKING:

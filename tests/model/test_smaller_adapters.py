@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from personatune.config import LoraConfig
 from personatune.errors import UserError
 from personatune.model.lora import LoRAWrapper, load_adapter
 from personatune.model.smaller_adapters import shrink_adapter
+from personatune.settings import LoraConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

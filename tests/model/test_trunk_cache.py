@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.shared_prompts import SharedRows
 from personatune.model.shared_replies import Filed, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
+from personatune.settings import BranchConfig
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from personatune.cli import app
-from personatune.config import Config, load_config
+from personatune.config import load_config
 from personatune.costs.estimate.quantities import Architecture, Place
 from personatune.errors import UserError
 from personatune.model.architecture import find_config, read_architecture
@@ -28,6 +28,7 @@ from personatune.pipeline.estimate import (
     this_machine,
     too_little,
 )
+from personatune.settings import Config
 from personatune.training.sft_dialogues import encode_dialogues
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from personatune.config import EvaluationConfig
 from personatune.errors import UserError
 from personatune.judging.entailment import EntailmentJudge
 from personatune.judging.probes import hold_dialogues
@@ -23,6 +22,7 @@ from personatune.pipeline.evaluation import evaluate_contenders, run_pool
 from personatune.pipeline.judging import Judges
 from personatune.pipeline.kept_work import in_chunks
 from personatune.report.evaluation_page import as_html, as_markdown
+from personatune.settings import EvaluationConfig
 
 SETTINGS = EvaluationConfig(max_new_tokens=4, bootstrap_samples=100, batch_size=2)
 FLOORS = ["tfidf", "copier", "generic", "human"]

@@ -11,7 +11,6 @@ import yaml
 
 from personatune.cards.character import CardCharacter
 from personatune.cards.schema import card_of
-from personatune.config import Config, LoraConfig, ModelConfig
 from personatune.dialogue import Context, Persona, Turn
 from personatune.errors import UserError
 from personatune.model.generation import Chatbot
@@ -22,6 +21,7 @@ from personatune.pipeline.flagship import FLAGSHIP, flagship_folder
 from personatune.pipeline.models import load_base
 from personatune.pipeline.run import Run
 from personatune.plain_text import markdown_text
+from personatune.settings import Config, LoraConfig, ModelConfig
 from personatune.storage import write_json
 
 if TYPE_CHECKING:

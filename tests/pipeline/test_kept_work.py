@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from personatune.config import EvaluationConfig
 from personatune.dialogue import Context
 from personatune.evaluation.suite import TestSet, evaluate_model, make_test_set
 from personatune.model.generation import Chatbot, Sampling
 from personatune.pipeline.kept_work import KeptSamples, in_chunks
+from personatune.settings import EvaluationConfig
 from personatune.storage import append_jsonl
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from personatune.config import EvaluationConfig
 from personatune.errors import UserError
 from personatune.evaluation.self_chat import ROUNDS, hold_self_chats
 from personatune.judging.persona_probes import load_persona_probes
@@ -21,6 +20,7 @@ from personatune.pipeline.benchmark_sets import BenchmarkSet, parse_benchmarks, 
 from personatune.pipeline.evaluation import evaluate_contenders, run_pool
 from personatune.pipeline.judging import Judges
 from personatune.report.evaluation_page import as_html, as_markdown
+from personatune.settings import EvaluationConfig
 
 SETTINGS = EvaluationConfig(max_new_tokens=3, bootstrap_samples=100, batch_size=1)
 

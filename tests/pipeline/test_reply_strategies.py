@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from personatune.config import BranchConfig
 from personatune.dialogue import Context, Persona, Turn
 from personatune.errors import UserError
 from personatune.judging.entailment import LABELS
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.picking import Candidate
 from personatune.pipeline.reply_strategies import CriticPick, RewardPick, Strategy, split_strategy, strategic
+from personatune.settings import BranchConfig
 from personatune.training.reward import RewardModel
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from personatune.config import TrackingConfig
 from personatune.dialogue import Persona
 from personatune.errors import UserError
 from personatune.judging.probes import make_script
@@ -22,6 +21,7 @@ from personatune.report.evidence import read_curves
 from personatune.report.highlights import marked_dialogue
 from personatune.report.table import print_summary
 from personatune.report.tracked import track_report
+from personatune.settings import TrackingConfig
 from personatune.training.tracking import open_tracker
 
 SCRIPT = '<script>alert("x")</script>'

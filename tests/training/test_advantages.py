@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig, PPOConfig
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
+from personatune.settings import BranchConfig, PPOConfig
 from personatune.training.advantages import advantages_and_returns, grpo_advantages, kl_in_loss, rloo_advantages
 from personatune.training.budget import Budget
 from personatune.training.ppo import PPOTrainer

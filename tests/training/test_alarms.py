@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from personatune.config import AlarmsConfig
+from personatune.settings import AlarmsConfig
 from personatune.training.alarms import listen
 
 CALM = {"reply_tokens": 12.0, "repetition": 0.1, "copy_share": 0.1, "entropy": 2.0, "learned_score": 0.0}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from personatune.config import BranchConfig, PPOConfig, RewardConfig
 from personatune.costs.flops import BranchWork, RowSizes, ppo_flops
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import PreferencePair
 from personatune.model.branches import SplitModel
 from personatune.model.work import branch_work
+from personatune.settings import BranchConfig, PPOConfig, RewardConfig
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
 from personatune.training.rollouts import POLICY

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import AlarmsConfig, BranchConfig, PPOConfig
 from personatune.dialogue import Context, Episode
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
-from personatune.training.ppo import PPOResult, PPOTrainer
+from personatune.settings import AlarmsConfig, BranchConfig, PPOConfig
+from personatune.training.ppo import PPOTrainer
+from personatune.training.ppo_result import PPOResult
 from personatune.training.reward import RewardModel
 from personatune.training.rl_math import turn_returns
 from personatune.training.rollouts import POLICY

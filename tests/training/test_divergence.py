@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig, DPOConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel
+from personatune.settings import BranchConfig, DPOConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.training.checkpoints import CheckpointManager
 from personatune.training.divergence import DivergedError, Refused, Stability, check_losses, told_rows
 from personatune.training.dpo import DPOTrainer

@@ -14,10 +14,10 @@ import pytest
 import torch
 from tests.signals import sigterm_after
 
-from personatune.config import BranchConfig, DPOConfig
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel
+from personatune.settings import BranchConfig, DPOConfig
 from personatune.training.budget import Budget
 from personatune.training.dpo import FIGURES, DPOTrainer
 from personatune.training.preference_math import chosen_losses, implicit_rewards, preference_losses

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import BranchConfig, PPOConfig, RewardConfig
 from personatune.dialogue import PreferencePair
 from personatune.model import branches
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.branches import SplitModel, pad_batch
 from personatune.model.prompts import prompt_format
+from personatune.settings import BranchConfig, PPOConfig, RewardConfig
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import BRANCH, RewardModel, RewardModelTrainer
 from personatune.training.rollouts import CRITIC, POLICY

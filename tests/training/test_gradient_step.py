@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import LoraConfig, SFTConfig
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.lora import LoRAWrapper
+from personatune.settings import LoraConfig, SFTConfig
 from personatune.training.gradient_step import GradientStep
 from personatune.training.sft_dialogues import encode_dialogues
 

@@ -14,10 +14,10 @@ import torch
 from tests.signals import sigterm_after
 from torch import Tensor
 
-from personatune.config import AlarmsConfig, BranchConfig, PPOConfig
 from personatune.dialogue import Context, Episode
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel, Trunk
+from personatune.settings import AlarmsConfig, BranchConfig, PPOConfig
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import POLICY, branch_logprobs

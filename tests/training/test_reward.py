@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.signals import sigterm_after
 
-from personatune.config import BranchConfig, RewardConfig, RewardTargets
 from personatune.dialogue import Context, Persona, PreferencePair, Turn
 from personatune.errors import UserError
 from personatune.model.branches import SplitModel
+from personatune.settings import BranchConfig, RewardConfig, RewardTargets
 from personatune.training.length_line import LengthLine
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.reward_report import calibration_error, checks, report, swap_personas

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import LoraConfig, SFTConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Persona, Perspective, Turn
 from personatune.errors import UserError
 from personatune.model import likelihood
+from personatune.settings import LoraConfig, SFTConfig
 from personatune.training.sft import SFTTrainer
 from personatune.training.sft_dialogues import encode_dialogues, held_out_loss
 

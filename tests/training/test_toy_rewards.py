@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatune.config import AlarmsConfig, BranchConfig, PPOConfig
 from personatune.model.branches import SplitModel, Trunk
 from personatune.model.prompts import PromptFormat
+from personatune.settings import AlarmsConfig, BranchConfig, PPOConfig
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel
 

@@ -7,7 +7,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
-from personatune.config import TrackingConfig
+from personatune.settings import TrackingConfig
 from personatune.training.tracking import open_tracker, worth_sampling
 
 CSV_ONLY = TrackingConfig(backends=["csv"])

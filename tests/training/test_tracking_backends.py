@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from personatune.config import TrackingConfig
 from personatune.errors import UserError
 from personatune.plain_text import without_secrets
+from personatune.settings import TrackingConfig
 from personatune.training.tracking import open_tracker
 
 HOSTILE = '<script>alert("x")</script> | **b**\nnew row'
@@ -263,7 +263,7 @@ def test_a_trackio_store_that_cannot_be_written_is_told_before_anything_is_lost(
     pytest.importorskip("trackio")
     (tmp_path / "store").write_text("a file where the folder should be", encoding="utf-8")
     script = (
-        "import sys; from pathlib import Path; from personatune.config import TrackingConfig\n"
+        "import sys; from pathlib import Path; from personatune.settings import TrackingConfig\n"
         "from personatune.training.tracking import open_tracker\n"
         "open_tracker(Path(sys.argv[1]), TrackingConfig(backends=['trackio']), run='demo', stage='sft')"
     )

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from tests.conftest import HandMadeDialogues, TinyModels
 
-from personatune.config import BranchConfig, DPOConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.dialogue import Context, Episode, PreferencePair
 from personatune.model.branches import SplitModel
+from personatune.settings import BranchConfig, DPOConfig, LoraConfig, PPOConfig, RewardConfig, SFTConfig
 from personatune.storage import write_json
 from personatune.training.distributed import join_processes
 from personatune.training.dpo import DPOTrainer

@@ -30,8 +30,8 @@ from personatune.cli.options import (
 from personatune.errors import UserError
 
 if TYPE_CHECKING:
-    from personatune.config import Config
     from personatune.pipeline.run import Run
+    from personatune.settings import Config
 
 app = typer.Typer()
 

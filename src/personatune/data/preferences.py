@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from personatune.config import PreferencesConfig
 from personatune.copying import copies_trait
 from personatune.data.contradictions import EDIT_KINDS, agrees_in_polarity, contradict
 from personatune.data.episodes import interleaved, probe_episodes
@@ -30,6 +29,7 @@ from personatune.data.negatives import (
 )
 from personatune.dialogue import Context, Episode, Perspective, PreferencePair, ProbeScript
 from personatune.errors import UserError, did_you_mean
+from personatune.settings import PreferencesConfig
 from personatune.words import keyword_stems, words
 
 KINDS = ("persona_swap", "contradiction", "misplaced", "conflict", "generic", "off_topic", "model_sample")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personatune.config import DataConfig
 from personatune.copying import copied_turns
 from personatune.data.cleaning import clean_onto
 from personatune.data.densest import Densest
@@ -23,6 +22,7 @@ from personatune.data.splits import PersonaSplit, sentence_key
 from personatune.data.written_dialogues import held_out
 from personatune.dialogue import Dialogue, Persona, Perspective, WrittenDialogue
 from personatune.errors import UserError
+from personatune.settings import DataConfig
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 
 _PARTS = ("train", "validation", "test")

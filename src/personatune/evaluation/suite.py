@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from personatune.config import EvaluationConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, Perspective, ProbeScript, Respond
 from personatune.errors import UserError
@@ -25,6 +24,7 @@ from personatune.model.generation import Chatbot, Sampling
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.prompts import EncodedDialogue, PromptFormat
 from personatune.progress import Progress, SilentProgress, Task
+from personatune.settings import EvaluationConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from personatune.config import Config, LoraConfig
 from personatune.costs.estimate.quantities import Architecture, Kept
 from personatune.errors import UserError
 from personatune.hub import why_no_hub
@@ -29,6 +28,7 @@ from personatune.model.compiled import decoder_layers
 from personatune.model.fused_lora import fuse_lora
 from personatune.model.lean_decoder import KINDS
 from personatune.model.lora import LoRAWrapper
+from personatune.settings import Config, LoraConfig
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from personatune.config import BranchConfig
 from personatune.errors import UserError
 from personatune.model.fused_lora import fuse_lora
 from personatune.model.last_layer import only_at
 from personatune.model.lora import branch_config, critic_layers, read_tensors, save_adapter, top_layers
 from personatune.model.self_checks import narrows_exactly, shares_exactly, splits_exactly
 from personatune.model.shared_prompts import SharedRows, look_back
+from personatune.settings import BranchConfig
 from personatune.storage import replacing
 
 if TYPE_CHECKING:

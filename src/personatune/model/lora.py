@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from personatune.config import BranchConfig, LoraConfig
 from personatune.errors import UserError
 from personatune.model.backbone import ModelInfo, get_model_info
+from personatune.settings import BranchConfig, LoraConfig
 from personatune.storage import read_json, replacing
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from personatune import __version__
-from personatune.config import EvaluationConfig
 from personatune.dialogue import Context, RankingTask, Respond
 from personatune.evaluation.drift_figures import drift_figures
 from personatune.evaluation.engagement import EngagementEvaluator
@@ -27,6 +26,7 @@ from personatune.pipeline.contenders import Contender
 from personatune.pipeline.judging import Judges
 from personatune.pipeline.kept_work import Chunk, in_chunks, key_of
 from personatune.progress import Progress, SilentProgress
+from personatune.settings import EvaluationConfig
 from personatune.storage import read_json, write_json
 
 FIGURES_VERSION = 1  # raise it when figures are computed otherwise: kept results are then made anew

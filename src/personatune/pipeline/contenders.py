@@ -270,8 +270,8 @@ def _load_plain(source: str) -> _Loaded:
 
 
 def _prompts(tokenizer: Any) -> PromptFormat:
-    from personatune.config import ModelConfig
     from personatune.model.prompts import prompt_format
+    from personatune.settings import ModelConfig
 
     defaults = ModelConfig()
     return prompt_format(tokenizer, defaults.prompt_format, defaults.max_length)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from personatune.config import Config
 from personatune.costs.estimate.quantities import GIB, Architecture, Lengths, Place, StageEstimate, largest
 from personatune.costs.estimate.stages import BESIDE, STAGES, estimate
 from personatune.costs.memory import available_memory, footprint, resident_memory
@@ -20,6 +19,7 @@ from personatune.model.architecture import find_config, read_architecture
 from personatune.model.prompts import PromptFormat
 from personatune.pipeline.models import load_prompts
 from personatune.pipeline.run import MAY_CHANGE, Run
+from personatune.settings import Config
 from personatune.training.sft_dialogues import encode_dialogues
 
 CPU_SLACK = 0.20

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from personatune.config import EvaluationConfig
 from personatune.dialogue import Context
 from personatune.errors import UserError
 from personatune.evaluation.benchmarks import Benchmark, BenchmarkEvaluator
@@ -28,6 +27,7 @@ from personatune.pipeline.judging import Judges
 from personatune.pipeline.kept_work import key_of
 from personatune.pipeline.transcript_files import write_transcripts
 from personatune.progress import Progress, SilentProgress
+from personatune.settings import EvaluationConfig
 
 COMPARED = {
     "probes": (

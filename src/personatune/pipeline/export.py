@@ -131,7 +131,7 @@ def _of_run(run: Run, model: str, evaluation: Path | None) -> _Source:
 
 
 def _shipped() -> _Source:
-    from personatune.config import ModelConfig
+    from personatune.settings import ModelConfig
 
     defaults = ModelConfig()
     folder = flagship_folder()

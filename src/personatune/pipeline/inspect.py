@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from personatune.config import Config, DataConfig
 from personatune.data.grounding import persona_turns
 from personatune.data.inspection import plot
 from personatune.data.processing import DataProcessor, PreparedData
@@ -18,6 +17,7 @@ from personatune.dialogue import Perspective
 from personatune.model.prompts import PromptFormat
 from personatune.pipeline.models import load_prompts
 from personatune.plain_text import one_line, plain_text
+from personatune.settings import Config, DataConfig
 
 _HISTOGRAMS = ("traits", "turn_counts", "turn_lengths")
 

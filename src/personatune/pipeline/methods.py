@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from personatune.config import Config
 from personatune.costs.meter import MetricsTracker
 from personatune.dialogue import Context, Respond
 from personatune.errors import UserError, did_you_mean
@@ -32,6 +31,7 @@ from personatune.pipeline.run import Run
 from personatune.pipeline.run_judging import run_test_set
 from personatune.pipeline.variants import Variant, sha256_of
 from personatune.progress import Progress
+from personatune.settings import Config
 from personatune.storage import read_json, write_json
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from personatune.config import Config
 from personatune.errors import UserError, did_you_mean
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.lora import load_adapter
 from personatune.model.prompts import PromptFormat, prompt_format
 from personatune.pipeline.run import Run
+from personatune.settings import Config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

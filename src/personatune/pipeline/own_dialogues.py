@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from personatune.config import Config
 from personatune.data.lower_case import lower_cased_dialogue
 from personatune.data.misplaced import misplaced_replies
 from personatune.data.processing import PreparedData
@@ -14,6 +13,7 @@ from personatune.data.written_dialogues import written_dialogues
 from personatune.dialogue import Perspective, PreferencePair, WrittenDialogue
 from personatune.judging.persona_probes import load_persona_probes
 from personatune.judging.persona_probes.dialogues import probe_dialogues
+from personatune.settings import Config
 
 
 def own_dialogues() -> list[WrittenDialogue]:

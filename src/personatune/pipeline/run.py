@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from personatune.anchors import require_standing
-from personatune.config import Config, load_config, save_config
+from personatune.config import load_config, save_config
 from personatune.costs.meter import MetricsTracker
 from personatune.errors import UserError, did_you_mean
+from personatune.settings import Config
 from personatune.storage import read_jsonl, write_jsonl
 
 STAGES = ("prepare", "baseline", "sft", "preferences", "reward", "ppo", "evaluate", "compare", "report")

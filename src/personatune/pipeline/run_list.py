@@ -14,10 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from personatune.config import PRESETS, Config, load_config
+from personatune.config import PRESETS, load_config
 from personatune.errors import UserError
 from personatune.pipeline.run import STAGES
 from personatune.plain_text import plain_text, without_secrets
+from personatune.settings import Config
 from personatune.storage import read_json, read_jsonl
 
 HEADLINES = {

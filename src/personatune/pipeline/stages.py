@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personatune.config import Config
 from personatune.costs.meter import MetricsTracker, StageMeter
 from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
@@ -30,6 +29,7 @@ from personatune.pipeline.variants import Variant
 from personatune.progress import Progress
 from personatune.report.build import build_report
 from personatune.report.tracked import track_report
+from personatune.settings import Config
 from personatune.storage import read_json, read_jsonl, write_json, write_jsonl
 from personatune.training.distributed import Processes
 from personatune.training.ppo import PPOTrainer

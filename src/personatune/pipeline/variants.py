@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from personatune.config import Config
 from personatune.errors import UserError
 from personatune.pipeline.run import STAGES, Run
+from personatune.settings import Config
 from personatune.storage import read_json, write_json
 from personatune.training.budget import Budget
 

@@ -12,11 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from personatune.config import Config
 from personatune.costs.meter import MetricsTracker
 from personatune.costs.savings import PriceTable
 from personatune.errors import UserError
 from personatune.report.highlights import marked_dialogue
+from personatune.settings import Config
 from personatune.storage import read_json, read_jsonl
 
 EVALUATIONS = {

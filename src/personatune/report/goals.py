@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from personatune.config import Config
+from personatune.settings import Config
 
 Figures = Mapping[str, Any]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from personatune.config import PPOConfig
 from personatune.errors import UserError
+from personatune.settings import PPOConfig
 from personatune.training import rl_math
 
 

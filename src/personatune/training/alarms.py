@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from personatune.config import Action, AlarmsConfig
+from personatune.settings import Action, AlarmsConfig
 
 Row = Mapping[str, float]
 

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from personatune.config import DPOConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
@@ -24,6 +23,7 @@ from personatune.model.branches import SplitModel, Trunk
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS
 from personatune.progress import Progress, SilentProgress
+from personatune.settings import DPOConfig
 from personatune.training.budget import Budget
 from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from personatune.config import SFTConfig
 from personatune.model.compiled import compile_layers, eagerly, release_layers
 from personatune.model.fused_lora import fuse_lora
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.prompts import EncodedDialogue
+from personatune.settings import SFTConfig
 from personatune.training.distributed import Processes
 
 if TYPE_CHECKING:

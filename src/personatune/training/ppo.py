@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from personatune.config import PPOConfig
 from personatune.costs.flops import ppo_flops
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, Episode
@@ -27,6 +26,7 @@ from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat
 from personatune.model.work import branch_work
 from personatune.progress import Progress, SilentProgress
+from personatune.settings import PPOConfig
 from personatune.training import rl_math
 from personatune.training.alarms import listen
 from personatune.training.budget import Budget
@@ -35,6 +35,7 @@ from personatune.training.distributed import join_processes
 from personatune.training.divergence import SMALLER, Refused, Stability, told_rows
 from personatune.training.identity import model_mark, rows_mark
 from personatune.training.interrupts import StopRequest
+from personatune.training.ppo_result import PPOResult
 from personatune.training.ppo_update import Experience, PPOUpdate
 from personatune.training.reward import RewardModel
 from personatune.training.rollouts import CRITIC, POLICY
@@ -42,35 +43,6 @@ from personatune.training.tracking import SilentTracker, Tracker, worth_sampling
 
 _State = tuple[dict[str, dict[str, Tensor]], dict[str, Any]]
 """The tensors and the rest of a checkpoint."""
-
-
-@dataclass
-class PPOResult:
-    """What the run did: one row of metrics an update, the judge's looks, the alarms, and why it ended.
-
-    Attributes:
-        alarms: each that sounded, as `Alarm.to_json` gives it; ``warnings`` has them in words.
-    """
-
-    metrics: list[dict[str, float]] = field(default_factory=list)
-    judged: list[dict[str, float]] = field(default_factory=list)
-    best_update: int = 0
-    stopped: str | None = None
-    alarms: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    self_checks: dict[str, float] = field(default_factory=dict)
-    rollbacks: list[dict[str, Any]] = field(default_factory=list)  # see `Stability`
-    seconds: float = field(default=0.0, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        first, last = (self.metrics[0], self.metrics[-1]) if self.metrics else ({}, {})
-        return {
-            **asdict(self),
-            "updates": len(self.metrics),
-            "kl_start": first.get("kl"),
-            "kl_end": last.get("kl"),
-            "kl_max": max((row["kl"] for row in self.metrics), default=None),
-        }
 
 
 class PPOTrainer:

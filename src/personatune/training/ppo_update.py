@@ -25,12 +25,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from personatune.config import PPOConfig
 from personatune.dialogue import Context, Episode
 from personatune.model.branches import SplitModel
 from personatune.model.generation import Sampling
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS
+from personatune.settings import PPOConfig
 from personatune.training import rl_math
 from personatune.training.advantages import advantages_and_returns, check_group, kl_in_loss
 from personatune.training.distributed import in_turn, join_processes

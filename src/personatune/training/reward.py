@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from personatune.config import RewardConfig
 from personatune.costs.flops import RowSizes
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Context, PreferencePair
@@ -22,6 +21,7 @@ from personatune.model.shared_replies import BATCH_TOKENS, SharedReplies
 from personatune.model.trunk_cache import TrunkCache
 from personatune.model.work import branch_work
 from personatune.progress import Progress, SilentProgress
+from personatune.settings import RewardConfig
 from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
 from personatune.training.divergence import Refused, Stability, told_rows

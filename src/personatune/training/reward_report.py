@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from personatune.config import RewardTargets
 from personatune.dialogue import VOTE, Context, PreferencePair
 from personatune.errors import UserError
 from personatune.intervals import Array, Estimate, bootstrap
+from personatune.settings import RewardTargets
 
 FEWEST_VOTES = 30
 """Held-out votes that a target is set on: people vote as much as they like, and three of them decide by luck."""

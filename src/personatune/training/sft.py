@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from personatune.config import LoraConfig, SFTConfig
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import Perspective
 from personatune.errors import UserError
@@ -29,6 +28,7 @@ from personatune.model.lora import LoRAWrapper
 from personatune.model.prompts import EncodedDialogue, PromptFormat
 from personatune.model.work import transformer_work
 from personatune.progress import Progress, SilentProgress, Task
+from personatune.settings import LoraConfig, SFTConfig
 from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import join_processes
 from personatune.training.divergence import Refused, Stability, told_rows

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from personatune.config import SFTConfig
 from personatune.copying import copied_turns
 from personatune.data.grounding import persona_turns
 from personatune.dialogue import Perspective
 from personatune.model.likelihood import dialogue_losses
 from personatune.model.prompts import EncodedDialogue, PromptFormat
+from personatune.settings import SFTConfig
 from personatune.training.distributed import Processes
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from personatune.config import TrackingConfig
 from personatune.errors import UserError
 from personatune.plain_text import hide_secrets, without_secrets
+from personatune.settings import TrackingConfig
 from personatune.storage import write_json
 
 _IDENTITY = "tracking.json"

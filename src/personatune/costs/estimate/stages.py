@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from personatune.config import Config
 from personatune.costs.estimate import parts
 from personatune.costs.estimate.quantities import Architecture, Lengths, Moment, Place, StageEstimate, Term
+from personatune.settings import Config
 
 LOSS_ROWS = 256  # of `model/token_loss.py`: rows whose logits exist at once below a frozen head
 LOGPROB_ROWS = 128  # of `training/rl_math.py`
