@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from personatune.errors import UserError
 from personatune.plain_json import parse_json
 from personatune.plain_text import LONGEST_LINE, one_line, plain_text, whole_characters
+from personatune.words import stem
 
 any_text = st.text(st.characters(), max_size=60)
 
@@ -69,3 +70,9 @@ def test_json_is_read_as_it_was_but_for_halves_of_characters(value: object) -> N
 @given(any_text)
 def test_plain_text_is_still_plain_when_it_is_made_plain_again(text: str) -> None:
     assert plain_text(plain_text(text)) == plain_text(text)
+
+
+def test_a_word_that_is_no_word_is_its_own_stem() -> None:
+    assert stem("keywords") == "keyword"
+    for word in ("keywords" * 125_000, "y" * 1_000_000):  # the stemmer would take minutes
+        assert stem(word) == word

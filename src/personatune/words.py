@@ -49,6 +49,9 @@ FUNCTION_WORDS = frozenset(
 )
 """Pronouns, copulas, auxiliaries, prepositions, greetings and the attitude words that carry no trait of their own."""
 
+LONGEST_WORD = 100
+"""Characters. The longest words of English dictionaries have 45."""
+
 _stemmer = snowballstemmer.stemmer("english")
 
 
@@ -71,9 +74,16 @@ def word_spans(text: str) -> list[tuple[int, int, str]]:
     return [(*match.span(), match.group().lower().replace("’", "'")) for match in _WORD.finditer(text)]
 
 
-@lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
-    """Return the Snowball (Porter 2) stem of one lower-case word; a possessive ``'s`` falls away."""
+    """Return the Snowball (Porter 2) stem of one lower-case word; a possessive ``'s`` falls away.
+
+    What is longer than `LONGEST_WORD` is its own stem: the stemmer's time grows with the square of the length.
+    """
+    return _short_stem(word) if len(word) <= LONGEST_WORD else word
+
+
+@lru_cache(maxsize=100_000)
+def _short_stem(word: str) -> str:
     return str(_stemmer.stemWord(word.removesuffix("'s")))
 
 

@@ -108,6 +108,7 @@ def test_two_currencies_are_not_compared() -> None:
         ({"retrieved": "last year"}, "machine 1: retrieved = 'last year', expected a date"),
         ({"price_per_hour": "cheap"}, "machine 1: price_per_hour = 'cheap', expected a number"),
         ({"price_per_hour": -1}, "machine 1: price_per_hour = -1, expected a number of 0 or more"),
+        ({"memory_gib": 10**400}, "machine 1: memory_gib = 1.*0, expected a number of 0 or more"),
         ({"kind": "tpu"}, "machine 1: kind = 'tpu', expected cpu or gpu"),
         ({"currency": "EUR"}, "machine 1: currency EUR, expected USD"),
     ],

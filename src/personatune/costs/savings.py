@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -181,7 +182,7 @@ def _text(row: Mapping[str, Any], key: str, place: str) -> str:
 
 def _number(row: Mapping[str, Any], key: str, place: str) -> float:
     value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         raise UserError(f"{place}: {key} = {value!r}, expected a number of 0 or more")
     return float(value)
 
