@@ -36,7 +36,8 @@ demo: $(STAMPS)/core ## train, align and judge a persona chatbot on real input; 
 test: lint ## lint, types and every default test
 	$(PYTEST)
 
-# On both ends of what pyproject.toml allows, each in an environment of its own; TORCH=torch==2.13.0 takes that build.
+# On both ends of what pyproject.toml allows, each in an environment of its own; TORCH=torch==2.13.0 takes that build
+# of torch and the ends of all else.
 test-oldest: $(STAMPS)/oldest ## the default tests on the lowest versions that pyproject.toml allows
 	$(subst $(BIN)/,.venv-oldest/bin/,$(PYTEST))
 
@@ -101,7 +102,7 @@ $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 
 $(STAMPS)/oldest: $(STAMPS)/core pyproject.toml tools/lowest_versions.py
 	"$(PYTHON)" -m venv --clear .venv-oldest
-	$(BIN)/python tools/lowest_versions.py $(EXTRAS) > .venv-oldest/lowest.txt
+	$(BIN)/python tools/lowest_versions.py $(EXTRAS) $(if $(filter-out torch,$(TORCH)),| grep -v "^torch==") > .venv-oldest/lowest.txt
 	.venv-oldest/bin/pip install --disable-pip-version-check -c .venv-oldest/lowest.txt $(TORCH)
 	.venv-oldest/bin/pip install --disable-pip-version-check -c .venv-oldest/lowest.txt -e '.[$(subst $(SPACE),$(COMMA),$(EXTRAS))]'
 	.venv-oldest/bin/pip install --disable-pip-version-check --no-deps $(EMBEDDED)

@@ -4,7 +4,7 @@
 
 A random model small enough to be trained in a minute goes through every stage of ``personatune run`` and through
 ``personatune dpo``, as real processes. Each is killed with SIGKILL (the whole process group) at a random moment of a
-stage, the stages in turn, or while it writes: every second kill of a stage with checkpoints waits until a file or
+stage, the stages in turn, or while it writes: every second kill of stages with checkpoints waits until a file or
 folder is being written there. Others are stopped with SIGTERM or Ctrl-C, which must end them within ten seconds with
 exit code 130. The same command goes on each time. When a run is done it is compared with the undisturbed one: every
 file, the weights byte for byte, every figure but those of clocks, every row of the trackers once. Runs are begun anew
@@ -179,7 +179,8 @@ def _plan(kills: int, stops: int, rng: random.Random) -> dict[str, list[Kind]]:
     rng.shuffle(order)
     for number, kind in enumerate(kinds[:PER_RUN]):
         stage = order[number % len(order)]
-        writes = plan[stage].count("write") < plan[stage].count("kill")
+        planned = [one for other in CHECKPOINTED for one in plan[other]]
+        writes = planned.count("write") <= planned.count("kill")
         plan[stage].append("write" if kind == "kill" and stage in CHECKPOINTED and writes else kind)
     return plan
 
@@ -250,7 +251,10 @@ def _wait(process: Process, seconds: float) -> None:
 
 
 def _wait_for_a_write(process: Process, stage: str, skip: int) -> list[Path]:
-    """Wait until something is being written in a stage's folders, the ``skip`` first writes left alone."""
+    """Wait until something is being written in a stage's folders, the ``skip`` first writes left alone.
+
+    The process is halted in the middle of it, to be killed there: a small file is written sooner than a kill arrives.
+    """
     seen: set[str] = set()
     while process.process.poll() is None and process.stage() == stage:
         for _ in range(50):
@@ -258,7 +262,11 @@ def _wait_for_a_write(process: Process, stage: str, skip: int) -> list[Path]:
             if any(path.name not in seen for path in writing):
                 seen |= {path.name for path in writing}
                 if len(seen) > skip:
-                    return writing
+                    process.send(signal.SIGSTOP)
+                    time.sleep(0.001)
+                    if any(path.exists() for path in writing):
+                        return writing
+                    process.send(signal.SIGCONT)
             time.sleep(0.0002)
     return []
 

@@ -166,6 +166,9 @@ def _last_update(curves: Path) -> int:
 
 
 def _figures(samples: Sequence[Sample], updates: int) -> dict[str, Any]:
+    samples = list(samples)
+    while samples and not samples[-1].checkpoints:  # done, its checkpoints are deleted: no look at a run any more
+        samples.pop()
     early = _near(samples, updates // 10)
     late = _near(samples, updates)
     after = [sample for sample in samples if updates // 10 <= sample.update < updates] or late
