@@ -136,6 +136,7 @@ def execute(file: Path, out: Path, values: dict[str, Any]) -> str | None:
         _pass_on_interrupts(client)
         print(f"  {file.stem}  cell {number[id(cell)]} of {len(cells)}", flush=True)
 
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # older kernels warn of a debugger that nobody uses
     client = Client(
         notebook,
         timeout=None,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.program import call
 
+from personatune.pipeline.comparison import disturbed
 from personatune.training.divergence import DivergedError
 from personatune.training.sft import SFTTrainer
+from personatune.training.sft_result import HeldOutPoint
 
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
@@ -64,6 +66,23 @@ def test_a_rate_that_was_set_is_taken_without_a_search_and_the_report_says_so(co
     table = comparison_table({"comparison": comparison, "missing": {}, "costs": {}})
     assert table.note is not None
     assert comparison["note"] in table.note
+
+
+@pytest.mark.parametrize(
+    ("lora", "full", "told"),
+    [
+        ((30.0, 54.0), (60.0, 117.0), None),
+        ((30.0, 57.0), (480.0, 120.0), "LoRA got 1.9 processors and full fine-tuning 0.2; by processor time 52% saved"),
+        ((200.0, 60.0), (60.0, 114.0), "LoRA got 0.3 processors and full fine-tuning 1.9; by processor time 47% saved"),
+        ((30.0, 0.0), (60.0, 114.0), None),  # an SFT that an earlier version trained
+    ],
+)
+def test_a_side_that_got_less_of_the_machine_is_told(
+    lora: tuple[float, float], full: tuple[float, float], told: str | None
+) -> None:
+    points = [HeldOutPoint(8, 900, seconds, 2.0, 1e9, cpu) for seconds, cpu in (lora, full)]
+    found = disturbed(*points)
+    assert found is None if told is None else told in str(found)
 
 
 def test_rates_tried_before_an_interrupt_are_not_tried_again(compared: Any, tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def read(file: Path) -> Any:
 
 
 def times(folder: Path) -> dict[str, int]:
-    return {str(file): file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+    """Return when each file was written; the lock's own is touched by whoever takes it (filelock before 3.20)."""
+    return {str(file): file.stat().st_mtime_ns for file in folder.rglob("[!.]*") if file.is_file()}
 
 
 def manifest(runs: Path, name: str = "tiny") -> list[str]:

@@ -307,6 +307,17 @@ def test_savings_are_judged_only_where_they_mean_something(
     assert (goal["why"] is None) == (value is not None)
 
 
+def test_a_saving_by_the_clock_of_a_busy_machine_is_shown_and_not_judged(run_dir: Path) -> None:
+    source = run_dir / "compare/comparison.json"
+    why = "other work ran beside one side"
+    source.write_text(
+        json.dumps({**json.loads(source.read_text(encoding="utf-8")), "disturbed": why}), encoding="utf-8"
+    )
+    for name in ("Cost", "Time"):
+        goal = goals_of(collect_report(run_dir))[f"{name} saved against full fine-tuning"]
+        assert (goal["value"] is None, goal["met"], goal["why"]) == (False, None, why)
+
+
 def test_a_ppo_over_its_budget_misses_and_tells_why_it_stopped(run_dir: Path) -> None:
     summary = {"updates": 2, "kl_start": 0.0, "kl_end": 9.5, "kl_max": 9.5, "stopped": "KL 9.50 spent the budget"}
     (run_dir / "ppo/summary.json").write_text(json.dumps(summary), encoding="utf-8")

@@ -116,6 +116,7 @@ def test_time_and_tokens_grow_along_the_curve(bench: Bench, tmp_path: Path) -> N
     assert [point.tokens for point in result.curve] == sorted({point.tokens for point in result.curve})
     assert result.curve[-1].tokens == 2 * sum(len(dialogue.input_ids) for dialogue in trainer.train_set)
     assert [point.seconds for point in result.curve] == sorted({point.seconds for point in result.curve})
+    assert [point.cpu_seconds for point in result.curve] == sorted({point.cpu_seconds for point in result.curve})
 
 
 @pytest.mark.parametrize(  # at a step, at an evaluation, at the end; GPT-2 draws dropout, its generator is resumed too

@@ -25,6 +25,10 @@ from personatune.training.sft import SFTTrainer
 from personatune.training.sft_result import HeldOutPoint, SFTResult
 from personatune.training.tracking import Tracker
 
+UNEVEN = 0.25
+"""By how much one side's share of the processors may exceed the other's: the stages of a demo on two free cores got 1.8
+to 2.0 of them, one that something else ran beside 1.3."""
+
 
 def compare_fine_tuning(
     run: Run,
@@ -42,8 +46,9 @@ def compare_fine_tuning(
     side. A side that doesn't reach the target within its steps makes the savings unknown, not large.
 
     Returns:
-        What ``comparison.json`` holds: ``target_loss``, ``lora`` and ``full`` (wall_seconds, peak_memory_bytes, money,
-        reached, loss, steps, tokens, flops), ``savings`` (time_saved, cost_saved, memory_saved or None), ``why``,
+        What ``comparison.json`` holds: ``target_loss``, ``lora`` and ``full`` (wall_seconds, cpu_seconds,
+        peak_memory_bytes, money, reached, loss, steps, tokens, flops), ``savings`` (time_saved, cost_saved,
+        memory_saved or None), ``why``, ``disturbed`` (None, or how the machine was not the same to both),
         ``full_learning_rate``, ``choice`` (learning_rate, loss, steps of each rate that was tried) and ``note``.
     """
     config = run.config
@@ -93,6 +98,7 @@ def compare_fine_tuning(
         "full": _side(replace(full, money=savings.conventional.money), result.curve[-1], reached),
         "savings": known if reached else unknown,
         "why": None if reached else _not_reached(result, target),
+        "disturbed": disturbed(target, result.curve[-1]) if meter.device == "cpu" else None,
         "full_learning_rate": rate,
         "choice": choice,
         "note": _note(rate, choice),
@@ -187,7 +193,25 @@ def _side(cost: StageCost, point: HeldOutPoint, reached: bool) -> dict[str, Any]
         "steps": point.step,
         "tokens": point.tokens,
         "flops": point.flops,
+        "cpu_seconds": point.cpu_seconds,
     }
+
+
+def disturbed(lora: HeldOutPoint, full: HeldOutPoint) -> str | None:
+    """Say where one side got less of the processors than the other: then the clock compares two machines.
+
+    Both sides multiply matrices on all cores, so the share of the clock's time in which processors worked for them is
+    alike where nothing else ran.
+    """
+    if not (lora.cpu_seconds and full.cpu_seconds):
+        return None
+    shares = [side.cpu_seconds / side.seconds for side in (lora, full)]
+    if max(shares) <= min(shares) * (1 + UNEVEN):
+        return None
+    return (
+        f"other work ran beside one side: LoRA got {shares[0]:.1f} processors and full fine-tuning {shares[1]:.1f}; "
+        f"by processor time {1 - lora.cpu_seconds / full.cpu_seconds:.0%} saved"
+    )
 
 
 def _not_reached(result: SFTResult, target: HeldOutPoint) -> str:

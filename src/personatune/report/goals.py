@@ -88,7 +88,8 @@ def _saved(name: str, target: float, key: str, evidence: Mapping[str, Any]) -> d
     if value is None:
         why = comparison.get("why") or f"the comparison holds no {key}"
         return _goal(name, "≥", target, "share", None, None, why)
-    return _goal(name, "≥", target, "share", {"value": value}, value >= target)
+    disturbed = comparison.get("disturbed")  # then the clock's figure is shown, and nothing is concluded from it
+    return _goal(name, "≥", target, "share", {"value": value}, None if disturbed else value >= target, disturbed)
 
 
 def _heldout_loss(evidence: Mapping[str, Any]) -> dict[str, Any]:

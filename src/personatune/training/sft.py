@@ -154,7 +154,7 @@ class SFTTrainer:
                             self._save(result, now, best=best, sound=True)
                         if step >= self.total_steps or self._finished(result):
                             break
-                        started = time.perf_counter()
+                        started = time.perf_counter(), time.process_time()
                         batch = self._batch(step)
                         loss = self._step(batch, step, stop)
                     except Refused as refused:
@@ -165,7 +165,7 @@ class SFTTrainer:
                         tracker = self._open(step, result)
                         continue
                     step += 1
-                    now = self._counted(now, batch, time.perf_counter() - started)
+                    now = self._counted(now, batch, time.perf_counter() - started[0], time.process_time() - started[1])
                     tracker.log({"train_loss": loss, "tokens_per_second": now.tokens / now.seconds}, step)
                     task.advance(1, loss=loss, held_out=result.curve[-1].loss)
                     if self.processes.any(stop.requested):
@@ -181,13 +181,22 @@ class SFTTrainer:
         self._restore_best()
         return result
 
-    def _counted(self, now: HeldOutPoint, batch: list[EncodedDialogue], seconds: float) -> HeldOutPoint:
+    def _counted(
+        self, now: HeldOutPoint, batch: list[EncodedDialogue], seconds: float, cpu_seconds: float
+    ) -> HeldOutPoint:
         """Return where the training is after one more step."""
         if self.meter:
             own = self.processes.own(batch)
             self.meter.add(tokens_trained=sum(len(each.input_ids) for each in own), flops=self._flops(own))
         tokens = now.tokens + sum(len(dialogue.input_ids) for dialogue in batch)
-        return HeldOutPoint(now.step + 1, tokens, now.seconds + seconds, math.nan, now.flops + self._flops(batch))
+        return HeldOutPoint(
+            now.step + 1,
+            tokens,
+            now.seconds + seconds,
+            math.nan,
+            now.flops + self._flops(batch),
+            now.cpu_seconds + cpu_seconds,
+        )
 
     def _open(self, step: int, result: SFTResult) -> Tracker:
         tracker = self.open_tracker(step)

@@ -16,6 +16,7 @@ class HeldOutPoint:
         seconds: training time so far, evaluations and checkpoints not counted.
         loss: mean negative log-likelihood, nats a token, of the own turns of the held-out dialogues.
         flops: operations of training so far.
+        cpu_seconds: of this process and all its threads, in the same time as ``seconds``.
     """
 
     step: int
@@ -23,6 +24,7 @@ class HeldOutPoint:
     seconds: float
     loss: float
     flops: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 @dataclass
