@@ -51,7 +51,7 @@ class _EvaluationClock(SilentTracker):
 def sft(work: Work, folder: Path, target_loss: float) -> dict[str, Any]:
     """Fine-tune with LoRA until the held-out loss is at or below the target."""
     prompts = work.prompts()
-    clock, steps, meter = _EvaluationClock(), StepCount(), StageMeter()
+    clock, steps = _EvaluationClock(), StepCount()
     trainer = SFTTrainer(
         load_base_model(work.settings["model"]),
         prompts,
@@ -63,7 +63,6 @@ def sft(work: Work, folder: Path, target_loss: float) -> dict[str, Any]:
         seed=work.config.seed,
         target_loss=target_loss,
         open_tracker=lambda _step: clock,
-        meter=meter,
     )
     begin = time.perf_counter()
     result = trainer.train()
@@ -72,13 +71,12 @@ def sft(work: Work, folder: Path, target_loss: float) -> dict[str, Any]:
     assert trainer.wrapper is not None
     trainer.wrapper.save(folder / "adapter")
     trainer.checkpoints.clear()
-    info = trainer.wrapper.get_model_info()
     last = result.curve[-1]
     return {
         "seconds": seconds,
         "seconds_by_the_trainer": last.seconds,
         "peak_bytes": peak,
-        "flops": meter.flops or FROZEN * info.parameters * last.tokens,
+        "flops": last.flops,  # of training alone, as the seconds are
         "tokens": last.tokens,
         "steps": steps.take(),
         "reached": last.loss <= target_loss,
