@@ -167,6 +167,7 @@ def _last_update(curves: Path) -> int:
 
 def _figures(samples: Sequence[Sample], updates: int) -> dict[str, Any]:
     samples = list(samples)
+    made = max((sample.update for sample in samples), default=0)
     while samples and not samples[-1].checkpoints:  # done, its checkpoints are deleted: no look at a run any more
         samples.pop()
     early = _near(samples, updates // 10)
@@ -177,7 +178,7 @@ def _figures(samples: Sequence[Sample], updates: int) -> dict[str, Any]:
     kinds = sorted({*first.sizes, *last.sizes})
     growth = {kind: (last.sizes.get(kind, 0) - first.sizes.get(kind, 0)) / passed for kind in kinds}
     return {
-        "updates": last.update,
+        "updates": made,
         "seconds": round(last.seconds, 1),
         "seconds_an_update_first_half": _pace(samples, updates, 0.1, 0.5),
         "seconds_an_update_second_half": _pace(samples, updates, 0.6, 1.0),

@@ -61,7 +61,7 @@ def _call(node: ast.Call, file: str) -> Iterator[str]:
     last = name.rpartition(".")[2] or (node.func.attr if isinstance(node.func, ast.Attribute) else "")
     given = {keyword.arg: keyword.value for keyword in node.keywords}
     constant = {key: value.value for key, value in given.items() if isinstance(value, ast.Constant)}
-    if name in CALLED:
+    if name in CALLED and ast.unparse(node) != "exec('')":  # which runs nothing
         yield f"{name} ({CALLED[name]})"
     elif last in METHODS and isinstance(node.func, ast.Attribute):
         yield f".{last} ({METHODS[last]})"
