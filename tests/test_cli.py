@@ -109,15 +109,17 @@ def test_an_unknown_command_is_exit_code_2() -> None:
 def test_an_interrupt_inside_an_exec_ends_with_130_too(tmp_path: Path) -> None:
     """CPython remembers such a one as unhandled, and ends the process by SIGINT in the end."""
     (tmp_path / "stopped.py").write_text(
-        "import sys, typer\n"
+        "from personatune import cli\n"
         "from personatune.cli.options import told_interrupts\n"
-        "try:\n"
+        "@cli.app.command()\n"
+        "def work() -> None:\n"
         "    with told_interrupts():\n"
         "        exec('raise KeyboardInterrupt')\n"
-        "except typer.Exit as end:\n"
-        "    sys.exit(end.exit_code)\n",
+        "cli.main()\n",
         encoding="utf-8",
     )
-    done = subprocess.run([sys.executable, "-m", "stopped"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped", "work"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 130, done.stderr
     assert "stopped; what was reached is saved" in done.stderr

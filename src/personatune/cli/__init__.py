@@ -53,8 +53,13 @@ app.add_typer(recall.app, name="recall")
 def main() -> None:
     """Run the command line; a user's mistake, or a machine that gives out, is one line and exit code 2."""
     prepare_streams()
-    with quiet_when_unread():
-        _run()
+    try:
+        with quiet_when_unread():
+            _run()
+    finally:
+        # An interrupt that came inside an exec (as dataclasses are made, in imports) leaves CPython convinced that
+        # nobody handled it: the process would end by SIGINT and not with its exit code. Another exec takes that back.
+        exec("")
 
 
 def _run() -> None:

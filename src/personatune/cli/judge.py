@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personatune.cli.options import set_up_libraries
+from personatune.cli.options import set_up_libraries, told_interrupts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,16 +47,13 @@ def train(
     from personatune.training.critic import CriticSettings
 
     data = gather(nli, nli_test, dialogues, generated, seed, probes)
-    try:
+    with told_interrupts():
         report = train_critic(
             data,
             CriticSettings(learning_rate=learning_rate, epochs=epochs, seed=seed, start=start, start_share=start_share),
             out,
             RichProgress(),
         )
-    except KeyboardInterrupt:
-        typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
-        raise typer.Exit(130) from None
     console = Console()
     for name, result in report["tests"].items():
         _print(console, name, result)

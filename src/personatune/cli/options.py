@@ -97,9 +97,6 @@ def told_interrupts() -> Iterator[None]:
     except KeyboardInterrupt:
         if not process_number():
             typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
-        # An interrupt that came inside an exec (as dataclasses are made) leaves CPython convinced that nobody handled
-        # it, and the process would end by SIGINT and not with 130; any other exec takes that back.
-        exec("")
         raise typer.Exit(130) from None
     finally:
         if here:

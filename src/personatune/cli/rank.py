@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from personatune.cli.options import RUNS, Runs, set_up_libraries
+from personatune.cli.options import RUNS, Runs, set_up_libraries, told_interrupts
 
 app = typer.Typer()
 
@@ -46,11 +46,8 @@ def rank(
 
     aside = json_out.with_name(f"{json_out.name}.unfinished") if json_out else runs / "rank" / "unfinished"
     loaders = [partial(load_contender, model, run=run, runs=runs, base=base) for model in models]
-    try:
+    with told_interrupts():
         results = rank_files(read, loaders, aside, progress=RichProgress(), seed=seed)
-    except KeyboardInterrupt:
-        typer.echo("\nstopped; what was reached is saved, the same command goes on there", err=True)
-        raise typer.Exit(130) from None
     if json_out is not None:
         write_json(json_out, results[0] if len(results) == 1 else results)
     forget_scores(read, [result["model"] for result in results], aside)
