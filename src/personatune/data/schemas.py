@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from personatune.data.cells import (
+    PARTNER_SPEAKERS,
+    PERSONA_SPEAKERS,
+    SILENCE,
+    Speech,
+    UnusableRowError,
+    decoded,
+    sentences,
+    speeches,
+)
 from personatune.dialogue import Dialogue, Persona, Turn
-from personatune.plain_json import parse_json
 
 Record = Mapping[str, Any]
-Speech = tuple[str, str]  # speaker, text
 
 MOST_TURNS, MOST_TRAITS = 5_000, 500
 """Of a row: what is longer is no chat. A line of a megabyte may hold a hundred thousand of either."""
 
-_SILENCE = "__SILENCE__"
 _PERSONA_FIELDS = ("persona", "personas", "personality", "user_persona", "persona_info", "traits", "profile")
 _DIALOGUE_FIELDS = (
     "conversation", "dialogue", "dialog", "history", "messages", "utterances", "turns", "conversations",
 )  # fmt: skip
 _REPLY_FIELDS = ("response", "reply", "answer")
-_SPEAKER_KEYS = ("speaker", "role", "from", "sender", "name")
-_TEXT_KEYS = ("text", "content", "value", "utterance", "message")
-# Who a lone persona belongs to when turns carry names; otherwise it is the second speaker's, as in ConvAI2.
-_PERSONA_SPEAKERS = frozenset({"assistant", "bot", "self", "me", "gpt", "model", "character", "agent", "system_bot"})
-_PARTNER_SPEAKERS = frozenset({"user", "human", "partner", "you", "them", "other"})
-
-
-class UnusableRowError(ValueError):
-    """A record without what a dialogue needs; its text is the reason that is counted."""
 
 
 class Schema(NamedTuple):
@@ -56,128 +50,6 @@ def schema_of(record: Record) -> Schema | None:
     return next((schema for schema in SCHEMAS if schema.fits(record)), None)
 
 
-# --- cells ---------------------------------------------------------------------------------------------------------
-
-
-def sentences(value: Any) -> tuple[str, ...]:
-    """Return the persona sentences of a cell: a list, or text split by lines, " | " or sentence ends."""
-    value = _decoded(value)
-    if value is None:
-        return ()
-    if isinstance(value, Mapping):
-        return sentences(value.get("traits", value.get("persona", value.get("personas"))))
-    if isinstance(value, str):
-        for separator in ("\n", "|", ";"):
-            if separator in value:
-                return tuple(part.strip() for part in value.split(separator) if part.strip())
-        return tuple(part.strip() for part in re.split(r"(?<=[.!?])\s+", value) if part.strip())
-    if isinstance(value, Sequence):
-        return tuple(str(part).strip() for part in value if part is not None and str(part).strip())
-    raise UnusableRowError("persona of an unknown form")
-
-
-def speeches(value: Any) -> list[Speech]:
-    """Return (speaker, text) in order from any of the ways dialogues are written; "" is a speaker without a name."""
-    value = _decoded(value)
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return _prefixed(value.splitlines())
-    if not isinstance(value, Sequence):
-        raise UnusableRowError("dialogue of an unknown form")
-    if all(isinstance(part, str) for part in value):
-        return _prefixed(value)
-    spoken = _speeches(value)
-    if all(isinstance(part, Sequence) and not isinstance(part, str) for part in value) and not _are_names(spoken):
-        # ConvAI2 JSON: [partner, self] pairs
-        spoken = [(name, text) for pair in spoken for name, text in (("partner", pair[0]), ("self", pair[1]))]
-    return [(name, text) for name, text in spoken if (said := text.strip()) and said != _SILENCE]
-
-
-def _decoded(value: Any) -> Any:
-    """Lists are often stored as text in table cells: as JSON, or as Python wrote them."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text[:1] not in "[{" or text[-1:] not in "]}" or not text:
-        return value
-    try:
-        decoded = parse_json(text)
-    except json.JSONDecodeError:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd escapes in a stranger's text, on everybody's terminal
-                decoded = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            return value
-    return decoded if isinstance(decoded, (list, dict)) else value
-
-
-def _speeches(parts: Sequence[Any]) -> list[Speech]:
-    """Do `_speech` for every part; which keys hold name and text is looked up once where they are alike."""
-    spoken: list[Speech] = []
-    shape: tuple[Any, ...] | None = None
-    name_key = text_key = ""
-    for part in parts:
-        if type(part) is dict:
-            if (keys := tuple(part)) != shape:
-                shape = keys
-                name_key = next((key for key in _SPEAKER_KEYS if key in part), "")
-                text_key = next((key for key in _TEXT_KEYS if key in part), "")
-            name, text = part.get(name_key), part.get(text_key)
-            if type(name) is str and type(text) is str:
-                spoken.append((name, text))
-                continue
-        spoken.append(_speech(part))
-    return spoken
-
-
-def _speech(part: Any) -> Speech:
-    if isinstance(part, Mapping):
-        name = next((part[key] for key in _SPEAKER_KEYS if part.get(key) is not None), "")
-        text = next((part[key] for key in _TEXT_KEYS if part.get(key) is not None), "")
-        return str(name), str(text)
-    if isinstance(part, Sequence) and not isinstance(part, str) and len(part) == 2:
-        return str(part[0]), str(part[1])
-    if isinstance(part, str):
-        return "", part
-    raise UnusableRowError("turn of an unknown form")
-
-
-def _are_names(spoken: Sequence[Speech]) -> bool:
-    """Say whether the first parts of pairs are speaker names: few, short and recurring."""
-    firsts = {name for name, _ in spoken}
-    if _SILENCE in firsts or not firsts:
-        return False
-    if firsts <= _PERSONA_SPEAKERS | _PARTNER_SPEAKERS:
-        return True
-    return (len(firsts) < len(spoken) and len(firsts) <= 3) or all(len(name.split()) <= 2 for name in firsts)
-
-
-_PREFIX = re.compile(r"\s*([A-Za-z][\w .'-]{0,29}?)\s*:\s*(?!//)(.*)", re.DOTALL)
-
-
-def _prefixed(lines: Sequence[str]) -> list[Speech]:
-    """Split "User 1: hi" lines; a line without a prefix goes on with the turn before."""
-    lines = [line for line in lines if line.strip()]
-    matches = [_PREFIX.match(line) for line in lines]
-    names = {match[1].strip().lower() for match in matches if match}
-    if (
-        not lines
-        or matches[0] is None
-        or len(names) > max(2, len(lines) // 4)
-        or sum(map(bool, matches)) * 2 < len(lines)
-    ):
-        return [("", line.strip()) for line in lines if line.strip() != _SILENCE]
-    spoken: list[Speech] = []
-    for line, match in zip(lines, matches, strict=True):
-        if match:
-            spoken.append((match[1].strip(), match[2].strip()))
-        elif spoken:
-            spoken[-1] = (spoken[-1][0], f"{spoken[-1][1]} {line.strip()}")
-    return [(name, text) for name, text in spoken if text]
-
-
 def _dialogue(name: str, spoken: Sequence[Speech], personas: Mapping[str, Sequence[str]]) -> Dialogue:
     if not spoken:
         raise UnusableRowError("no dialogue")
@@ -196,10 +68,7 @@ def _first(record: Record, fields: Sequence[str]) -> str | None:
 
 
 def _alternating(texts: Sequence[str], names: Sequence[str] = ("partner", "self")) -> list[Speech]:
-    return [(names[index % 2], text) for index, text in enumerate(texts) if text.strip() and text.strip() != _SILENCE]
-
-
-# --- formats -------------------------------------------------------------------------------------------------------
+    return [(names[index % 2], text) for index, text in enumerate(texts) if text.strip() and text.strip() != SILENCE]
 
 
 def _two_persona_field(record: Record, user: int) -> str | None:
@@ -240,7 +109,7 @@ def _fits_persona_chat(record: Record) -> bool:
 def _read_persona_chat(record: Record, name: str) -> Dialogue:
     """Persona-Chat: the last row of a conversation holds its whole history; the gold reply is the last candidate."""
     last = record["utterances"][-1] if "utterances" in record else record
-    history, candidates = _decoded(last.get("history")), _decoded(last.get("candidates"))
+    history, candidates = decoded(last.get("history")), decoded(last.get("candidates"))
     if not isinstance(history, Sequence) or isinstance(history, str) or not history:
         raise UnusableRowError("no dialogue")
     texts = [str(text) for text in history]
@@ -264,7 +133,7 @@ def _read_parlai(record: Record, name: str) -> Dialogue:
         else:
             partner, _, rest = line.partition("\t")
             spoken += [("partner", partner), ("self", rest.split("\t", 1)[0])]
-    spoken = [(speaker, text.strip()) for speaker, text in spoken if text.strip() and text.strip() != _SILENCE]
+    spoken = [(speaker, text.strip()) for speaker, text in spoken if text.strip() and text.strip() != SILENCE]
     return _dialogue(name, spoken, traits)
 
 
@@ -275,10 +144,10 @@ def _fits_blended(record: Record) -> bool:
 
 def _read_blended(record: Record, name: str) -> Dialogue:
     """Blended Skill Talk: the hub's columns (the persona is the guided speaker's) and ParlAI's JSON (both)."""
-    personas = _decoded(record["personas"]) or []
+    personas = decoded(record["personas"]) or []
     if "free_messages" in record:
-        opening = _decoded(record.get("previous_utterance")) or []
-        free, guided = _decoded(record["free_messages"]) or [], _decoded(record["guided_messages"]) or []
+        opening = decoded(record.get("previous_utterance")) or []
+        free, guided = decoded(record["free_messages"]) or [], decoded(record["guided_messages"]) or []
         spoken = list(zip(("free", "guided"), map(str, opening), strict=False))
         for index in range(max(len(free), len(guided))):
             spoken += [
@@ -320,7 +189,7 @@ def _read_loose(record: Record, name: str) -> Dialogue:
         partner = spoken[-1][0]
         owner = next((speaker for speaker, _ in spoken if speaker != partner), "self")
         spoken = [*spoken, (owner, str(record[reply_field]))]
-    value = _decoded(record[persona_field]) if persona_field else "\n".join(system)
+    value = decoded(record[persona_field]) if persona_field else "\n".join(system)
     names_in_order = list(dict.fromkeys(speaker for speaker, _ in spoken))
     if isinstance(value, Mapping) and any(speaker in value for speaker in names_in_order):
         personas = {speaker: sentences(value[speaker]) for speaker in names_in_order if speaker in value}
@@ -339,10 +208,10 @@ def _owner(names: Sequence[str], persona_field: str | None, *, replied: bool, sp
         return None
     if replied:
         return spoken[-1][0]
-    wanted = _PARTNER_SPEAKERS if persona_field == "user_persona" else _PERSONA_SPEAKERS
+    wanted = PARTNER_SPEAKERS if persona_field == "user_persona" else PERSONA_SPEAKERS
     named: str | None = next((speaker for speaker in names if speaker.lower() in wanted), None)
-    if named is None and any(speaker.lower() in _PARTNER_SPEAKERS for speaker in names):
-        named = next((speaker for speaker in names if speaker.lower() not in _PARTNER_SPEAKERS), None)
+    if named is None and any(speaker.lower() in PARTNER_SPEAKERS for speaker in names):
+        named = next((speaker for speaker in names if speaker.lower() not in PARTNER_SPEAKERS), None)
     return named if named is not None else names[min(1, len(names) - 1)]
 
 

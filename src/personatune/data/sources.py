@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from personatune.data.cells import UnusableRowError
 from personatune.data.chitchat import chitchat_file, fits_chitchat, read_chitchat
 from personatune.data.reading import Row, data_files, read_rows, split_named, with_field_names
-from personatune.data.schemas import Schema, UnusableRowError, schema_of
+from personatune.data.schemas import Schema, schema_of
 from personatune.dialogue import Dialogue
 from personatune.errors import UserError, did_you_mean
 from personatune.hub import why_no_hub
