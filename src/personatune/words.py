@@ -87,6 +87,12 @@ def _short_stem(word: str) -> str:
     return str(_stemmer.stemWord(word.removesuffix("'s")))
 
 
+def digits_value(word: str) -> int | None:
+    """Return the number that a word of digits stands for, None for other words: "26", but not "²" nor a number of
+    more digits than a word may have, which Python would refuse to read."""
+    return int(word) if word.isdecimal() and len(word) <= LONGEST_WORD else None
+
+
 def stems(text: str) -> list[str]:
     """Return the stem of every word of ``text`` in order."""
     return [stem(word) for word in words(text)]

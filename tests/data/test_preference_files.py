@@ -47,6 +47,10 @@ def test_kind_and_origin_may_be_left_out(tmp_path: Path) -> None:
         ({**ROW, "rejected": "I cook."}, "row 2: chosen and rejected are the same reply"),
         ({**ROW, "context": None}, "row 2: context is None, expected an object"),
         ({**ROW, "context": {"persona": {}, "history": []}}, "context.persona.traits is None, expected a list"),
+        (
+            {**ROW, "context": {"persona": {"traits": ["a"], "name": [None]}}},
+            r"name is \[None\], expected text or null",
+        ),
         ({**ROW, "context": {"persona": {"traits": ["a"]}, "history": []}}, r"context.history is \[\], expected turns"),
         ({**ROW, "context": {"persona": {"traits": ["a"]}, "history": [["bot", "x"]]}}, r"holds \['bot', 'x'\]"),
         ({**ROW, "context": {"persona": {"traits": ["a"]}, "history": [["self", "x"]]}}, "expected the partner's"),

@@ -5,53 +5,53 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 import torch
 from safetensors import SafetensorError
+from tests.failures.conftest import Outcome
 
 from personatune.config import load_config
 from personatune.costs.memory import out_of_memory
 from personatune.errors import UserError
 from personatune.pipeline.run import Run
 from personatune.training.checkpoints import CheckpointManager
-from personatune.training.sft import SFTTrainer
-from personatune.training.sft_result import SFTResult
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModels
     from tests.failures.conftest import Program
 
-resource = pytest.importorskip("resource", reason="no limits of a process on this system")
+pytest.importorskip("resource", reason="no limits of a process on this system")
 MIB = 2**20
 
 
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let this process take only so many bytes of addresses more than it has."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+# A process of its own: one that ran other trainings before holds freed memory, and needs nothing more from the system.
+CRAMPED = f"""
+import resource
+import psutil
+from personatune.cli import main
+from personatune.training.sft import SFTTrainer
+
+plain = SFTTrainer.train
+
+def train(trainer):
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + {100 * MIB}, hard))
+    return plain(trainer)
+
+SFTTrainer.train = train
+main()
+"""
+"""The program, with no more than 100 MiB for training on top of the model that is loaded."""
 
 
-@pytest.fixture
-def cramped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have training take no more than 100 MiB on top of the model that is loaded."""
-    plain = SFTTrainer.train
-
-    def train(trainer: SFTTrainer) -> SFTResult:
-        with room_for(100 * MIB):
-            return plain(trainer)
-
-    monkeypatch.setattr(SFTTrainer, "train", train)
+def cramped(*words: str) -> Outcome:
+    done = subprocess.run([sys.executable, "-c", CRAMPED, *words], capture_output=True, text=True, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 SETTINGS = ("sft.batch_size=32", "data.max_dialogues=60", "sft.evaluations=1", "sft.epochs=1")
@@ -59,13 +59,12 @@ SETTINGS = ("sft.batch_size=32", "data.max_dialogues=60", "sft.evaluations=1", "
 
 @pytest.mark.slow
 def test_a_step_without_memory_names_a_setting_that_works_and_goes_on_from_the_last_checkpoint(
-    program: Program, tiny: TinyModels, tmp_path: Path, cramped: None
+    program: Program, tiny: TinyModels, tmp_path: Path
 ) -> None:
     wide = str(tiny.save(tmp_path / "wide", layers=16, hidden=64, spread=0.05))
     assert program.begin("prepare", *SETTINGS, model=wide).code == 0
-    ended = program.stage("sft")
-    assert ended.code == 2
-    print(ended.line)
+    ended = cramped("sft", "--run", "tiny", "--runs", str(program.runs))
+    assert ended.code == 2, ended
     told = re.fullmatch(
         r"sft ran out of memory with \d+\.\d GiB in use; what was saved before stays; less is needed with "
         r"(--set sft\.micro_batch_size=\d+): personatune run with it and the settings of before goes on there",
@@ -79,7 +78,7 @@ def test_a_step_without_memory_names_a_setting_that_works_and_goes_on_from_the_l
     assert [row["interrupted"] for row in segments if row["stage"] == "sft"] == [1]  # it is paid for all the same
     smaller = told[1].removeprefix("--set ")
     assert program.begin("prepare", *SETTINGS, smaller, model=wide).code == 0
-    again = program.stage("sft")
+    again = cramped("sft", "--run", "tiny", "--runs", str(program.runs))
     assert (again.code, again.err) == (0, "")
 
 

@@ -106,10 +106,9 @@ def _context_problem(context: Any) -> str:
     """Return what is wrong with a row's context, or an empty text."""
     if not isinstance(context, Mapping):
         return f"context is {context!r}, expected an object"
-    persona, history = context.get("persona"), context.get("history")
-    traits = persona.get("traits") if isinstance(persona, Mapping) else None
-    if not isinstance(traits, list) or not traits or not all(isinstance(trait, str) for trait in traits):
-        return f"context.persona.traits is {traits!r}, expected a list of sentences"
+    history = context.get("history")
+    if problem := _persona_problem(context.get("persona")):
+        return problem
     if not isinstance(history, list) or not history:
         return f"context.history is {history!r}, expected turns"
     wrong = next((turn for turn in history if not _is_turn(turn)), None)
@@ -117,6 +116,15 @@ def _context_problem(context: Any) -> str:
         return f'context.history holds {wrong!r}, expected ["partner", "…"] or ["self", "…"]'
     if history[-1][0] != "partner":
         return "the last turn of context.history is the speaker's own, expected the partner's"
+    return ""
+
+
+def _persona_problem(persona: Any) -> str:
+    traits, name = (persona.get("traits"), persona.get("name")) if isinstance(persona, Mapping) else (None, None)
+    if not isinstance(traits, list) or not traits or not all(isinstance(trait, str) for trait in traits):
+        return f"context.persona.traits is {traits!r}, expected a list of sentences"
+    if name is not None and not isinstance(name, str):
+        return f"context.persona.name is {name!r}, expected text or null"
     return ""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from personatune.lexicon import NUMBER_DIGITS, group_of, group_values
-from personatune.words import is_content_word, stem, words
+from personatune.words import digits_value, is_content_word, stem, words
 
 EXCLUSIVE = frozenset(
     "job workplace lives_in from age marital_status nationality hair height study birth_order vehicle".split()
@@ -247,7 +247,8 @@ def _triple(who: str, relation: str, value: str, *, affirmed: bool) -> Triple | 
     value = value[: end.start()] if end else value
     said = words(value)
     what = frozenset(_canonical(word) for word in said if is_content_word(word)) - _WEAK
-    numbers = [int(NUMBER_DIGITS.get(word, word)) for word in said[:3] if word in NUMBER_DIGITS or word.isdigit()]
+    values = (digits_value(NUMBER_DIGITS.get(word, word)) for word in said[:3])
+    numbers = [value for value in values if value is not None]
     if relation == "age":
         what = frozenset((str(sum(numbers)),)) if numbers else frozenset()
     elif relation in COUNTED:

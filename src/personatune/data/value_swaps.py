@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from personatune.lexicon import NUMBER_DIGITS, group_of, group_values, siblings
-from personatune.words import keyword_stems, stem, stems
+from personatune.words import digits_value, keyword_stems, stem, stems
 
 Spans = Sequence[tuple[int, int]]
 
@@ -167,9 +167,8 @@ def _replaced_everywhere(reply: str, old: str, new: str) -> str:
 
 
 def _digits(word: str) -> str | None:
-    if word.isdigit():
-        return str(int(word))
-    return NUMBER_DIGITS.get(word)
+    value = digits_value(word)
+    return NUMBER_DIGITS.get(word) if value is None else str(value)
 
 
 def _near(number: int) -> list[int]:

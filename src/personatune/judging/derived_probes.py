@@ -14,7 +14,7 @@ from personatune.judging.keywords import judge_answer, trait_keywords, trait_sig
 from personatune.judging.probe_rules import RULES, ProbeRule
 from personatune.judging.telling import SAME_THING, WEAK_STEMS
 from personatune.lexicon import NUMBER_DIGITS, group_of, siblings, synonyms
-from personatune.words import keyword_stems, mend_contractions, stem, stems, words
+from personatune.words import digits_value, keyword_stems, mend_contractions, stem, stems, words
 
 
 def make_probe(trait: str, persona: Persona, seed: int = 0) -> Probe | None:
@@ -118,7 +118,7 @@ def _number_spellings(said: Sequence[str]) -> list[str]:
     """Stems of the numbers in ``said`` in digits and in words: "twenty six" gives "26", "26" gives "twenty", "six"."""
     digits: list[int] = []
     for word in said:
-        value = int(word) if word.isdigit() else int(NUMBER_DIGITS.get(word, "0"))
+        value = digits_value(word) or int(NUMBER_DIGITS.get(word, "0"))
         if digits and digits[-1] in range(20, 100, 10) and 0 < value < 10:
             digits[-1] += value
         elif value:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from personatune.lexicon import NUMBER_DIGITS
-from personatune.words import stem
+from personatune.words import digits_value, stem
 
 _VALUES = {stem(word): int(digits) for word, digits in NUMBER_DIGITS.items()}
 
@@ -24,7 +24,7 @@ def numbers_in(row: Sequence[str]) -> list[Number]:
     """Return the numbers in a row of stems or words, in order; number words that belong together are one."""
     found: list[Number] = []
     for place, word in enumerate(row):
-        value = int(word) if word.isdecimal() else _VALUES.get(stem(word))
+        value = _VALUES.get(stem(word)) if (digits := digits_value(word)) is None else digits
         if value is None:
             continue
         last = found[-1] if found and not row[found[-1].end - 1].isdecimal() else None

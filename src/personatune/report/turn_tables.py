@@ -11,6 +11,7 @@ from personatune.evaluation.qa_figures import QA
 from personatune.report.figure_labels import label_of
 from personatune.report.figures import figure_text
 from personatune.report.sections import Table
+from personatune.words import digits_value
 
 _KINDS = {"floor": " (floor)", "ceiling": " (ceiling)", "replies": " (replies made elsewhere)", "model": ""}
 _BY_ROUND = ("prompt_to_line", "trait_coverage", "repetition")
@@ -71,4 +72,4 @@ def _numbered(title: str, column: str, rows: Sequence[Mapping[str, Any]], metric
 
 def _numbers(metrics: Mapping[str, Any], metric: str) -> dict[int, Mapping[str, Any]]:
     found = {name.removeprefix(f"{metric}_"): figure for name, figure in metrics.items() if name.startswith(metric)}
-    return {int(number): figure for number, figure in found.items() if number.isdigit()}
+    return {number: figure for name, figure in found.items() if (number := digits_value(name)) is not None}
