@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import shutil
@@ -372,6 +373,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted is None or mounted.returncode:
         pytest.skip(f"no small file system here: {mounted.stderr.strip() if mounted else 'no mount'}")
     yield place
+    gc.collect()  # tensors are mapped from their files, and caught errors may keep a test's frame with its tensors
     subprocess.run(["umount", str(place)], check=True)
 
 
