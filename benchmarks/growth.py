@@ -75,13 +75,25 @@ def main() -> None:
         for value in values:
             for side in sides:
                 if not any((row["axis"], row["value"], row["side"]) == (axis, value, side) for row in found["points"]):
-                    point = measure(options.model, views, {**centre, axis: value}, side, rounds)
+                    point = known(found["points"], centre, axis, value, side) or measure(
+                        options.model, views, {**centre, axis: value}, side, rounds
+                    )
                     found["points"].append({"axis": axis, "value": value, "side": side, **point})
                     found["versions"] = versions("personatune")
                     write_json(out / "growth.json", found)
                     print(f"{axis} {value} {side}: {point['seconds']:.2f} s, {point['peak_bytes'] / 2**30:.2f} GiB")
     draw(found["points"], out / "growth.png")
     print(json.dumps(found))
+
+
+def known(
+    points: Sequence[dict[str, Any]], centre: dict[str, int], axis: str, value: int, side: str
+) -> dict[str, Any] | None:
+    """Return what was measured at the centre, where several axes meet, or None for any other point."""
+    if centre.get(axis) != value:
+        return None
+    same = (row for row in points if row["side"] == side and centre.get(row["axis"]) == row["value"])
+    return next(({name: row[name] for name in ("seconds", "peak_bytes", "tokens")} for row in same), None)
 
 
 def measure(

@@ -28,6 +28,19 @@ def test_every_axis_that_was_measured_is_drawn(tmp_path: Path) -> None:
     assert int.from_bytes(two[width], "big") > 1.8 * int.from_bytes(one[width], "big")
 
 
+def test_the_centre_is_measured_once_for_all_axes_that_meet_there() -> None:
+    from growth import known
+
+    figures = {"seconds": 2.0, "peak_bytes": 5, "tokens": 64}
+    points = [{"axis": "prompts", "value": 4, "side": "ours", **figures}]
+    centre = {"prompts": 4, "layers": 8, "prompt_tokens": 160}
+    assert known(points, centre, "layers", 8, "ours") == figures
+    assert known(points, centre, "layers", 4, "ours") is None
+    assert known(points, centre, "layers", 8, "conventional") is None
+    assert known(points, centre, "model_width", 576, "ours") is None  # a random model of that width
+    assert known([{**points[0], "value": 8}], centre, "layers", 8, "ours") is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["ours", "conventional"])
 def test_a_point_runs_whole_updates(

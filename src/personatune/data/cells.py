@@ -80,22 +80,14 @@ def decoded(value: Any) -> Any:
 
 
 def _speeches(parts: Sequence[Any]) -> list[Speech]:
-    """Do `_speech` for every part; which keys hold name and text is looked up once where they are alike."""
-    spoken: list[Speech] = []
-    shape: tuple[Any, ...] | None = None
-    name_key = text_key = ""
-    for part in parts:
-        if type(part) is dict:
-            if (keys := tuple(part)) != shape:
-                shape = keys
-                name_key = next((key for key in _SPEAKER_KEYS if key in part), "")
-                text_key = next((key for key in _TEXT_KEYS if key in part), "")
-            name, text = part.get(name_key), part.get(text_key)
-            if type(name) is str and type(text) is str:
-                spoken.append((name, text))
-                continue
-        spoken.append(_speech(part))
-    return spoken
+    """Do `_speech` for every part; where all are objects with the same keys, which they nearly always are, at once."""
+    if set(map(type, parts)) == {dict} and len(set(map(tuple, parts))) == 1:
+        name_key = next((key for key in _SPEAKER_KEYS if key in parts[0]), None)
+        text_key = next((key for key in _TEXT_KEYS if key in parts[0]), None)
+        names, texts = [part.get(name_key) for part in parts], [part.get(text_key) for part in parts]
+        if set(map(type, names)) == set(map(type, texts)) == {str}:
+            return list(zip(names, texts, strict=True))
+    return list(map(_speech, parts))
 
 
 def _speech(part: Any) -> Speech:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _BUFFER = 2**20  # bytes that are written together
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 class Shelf(Protocol[T]):
