@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _BUFFER = 2**20  # bytes that are written together
 
+# without the look for circles: what a shelf takes is made of dataclasses and holds none
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
