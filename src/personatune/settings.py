@@ -35,6 +35,7 @@ class DataConfig(Section):
     min_traits: Positive = 3
     max_traits: Positive = 5
     written: Annotated[int, Field(ge=0)] | None = 0  # dialogues of the package's own to add; None: all
+    recomposed: Annotated[int, Field(ge=0)] = 0  # dialogues to put together from two written ones each
     copies_count: bool = True  # as persona turns: turns that say a persona sentence word by word
     lower_case_share: Share = 0.0  # of the training dialogues, shown in lower case, half of them with spaced marks
     max_turns: Positive = 24  # of a training sequence; the window richest in persona turns is kept

@@ -16,6 +16,7 @@ from personatune.data.densest import Densest
 from personatune.data.grounding import persona_turns, traits_by_use
 from personatune.data.inspection import describe
 from personatune.data.lower_case import lower_cased
+from personatune.data.recomposed import recomposed_dialogues
 from personatune.data.shelf import Shelf, Shelves
 from personatune.data.sources import LoadedData, Reading
 from personatune.data.splits import PersonaSplit, sentence_key
@@ -166,6 +167,17 @@ class DataProcessor:
                 if window is not None:
                     counts["added: written dialogues"] += 1
                     foreign[True] |= set() if aside else _sentences([window])
+            if not aside:
+                names = {view.id for view in fit}
+                self._add_recomposed([dialogue for dialogue in drawn if dialogue.view.id in names], parts, counts)
+
+    def _add_recomposed(
+        self, written: Sequence[WrittenDialogue], parts: dict[str, Shelf[Perspective]], counts: Counter[str]
+    ) -> None:
+        made = recomposed_dialogues(written, self.config.recomposed, self.seed)
+        added = [self._add(dialogue.view, parts["train"], counts) for dialogue in made]
+        if added:
+            counts["added: recomposed dialogues"] = len(added)
 
     def _with_enough_traits(self, dialogue: Dialogue, counts: Counter[str]) -> Dialogue:
         personas = {

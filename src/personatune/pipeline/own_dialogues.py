@@ -8,6 +8,7 @@ from pathlib import Path
 from personatune.data.lower_case import lower_cased_dialogue
 from personatune.data.misplaced import misplaced_replies
 from personatune.data.processing import PreparedData
+from personatune.data.recomposed import recomposed_dialogues
 from personatune.data.votes import SplitVotes, split_votes
 from personatune.data.written_dialogues import written_dialogues
 from personatune.dialogue import Perspective, PreferencePair, WrittenDialogue
@@ -22,14 +23,21 @@ def own_dialogues() -> list[WrittenDialogue]:
 
 
 def own_pairs(part: Sequence[Perspective], config: Config) -> list[PreferencePair]:
-    """Return the pairs, answer and wrong twin or misplaced reply, of those dialogues that are in a part of the data."""
+    """Return the pairs, answer and wrong twin or misplaced reply, of those dialogues that are in a part of the data.
+
+    Recomposed dialogues give misplaced replies alone: their twins are those of the dialogues they were made of.
+    """
     settings, share = config.preferences, config.data.lower_case_share
     names = {view.id for view in part}
-    dialogues = [
-        lower_cased_dialogue(dialogue, share, config.seed) for dialogue in own_dialogues() if dialogue.view.id in names
-    ]
-    twins = [pair for dialogue in dialogues for pair in dialogue.pairs(settings.max_history_turns)]
-    return [*twins, *misplaced_replies(dialogues, settings.max_history_turns, settings.length_tolerance)]
+    written = [dialogue for dialogue in own_dialogues() if dialogue.view.id in names]
+    made = recomposed_dialogues(written, config.data.recomposed, config.seed)
+    recomposed = [dialogue for dialogue in made if dialogue.view.id in names]
+    written, recomposed = (
+        [lower_cased_dialogue(dialogue, share, config.seed) for dialogue in each] for each in (written, recomposed)
+    )
+    twins = [pair for dialogue in written for pair in dialogue.pairs(settings.max_history_turns)]
+    misplaced = misplaced_replies([*written, *recomposed], settings.max_history_turns, settings.length_tolerance)
+    return [*twins, *misplaced]
 
 
 def own_votes(config: Config, data: PreparedData) -> SplitVotes:

@@ -17,15 +17,15 @@ def probe_dialogues(seed: int = 0) -> list[WrittenDialogue]:
     dialogues = []
     for persona in load_persona_probes("train"):
         for wording in range(3):
-            traits = list(persona.traits)
-            random.Random(f"{seed}|{persona.id}|{wording}").shuffle(traits)
+            asked = list(enumerate(persona.traits))
+            random.Random(f"{seed}|{persona.id}|{wording}").shuffle(asked)
             turns = [
                 turn
-                for trait in traits
+                for _, trait in asked
                 for turn in (Turn("partner", trait.questions[wording]), Turn("self", trait.consistent))
             ]
             view = Perspective(f"persona-probes/{persona.id}/{wording}", persona.persona(), tuple(turns))
-            dialogues.append(
-                WrittenDialogue(view, {2 * place + 1: trait.contradiction for place, trait in enumerate(traits)})
-            )
+            wrong = {2 * turn + 1: trait.contradiction for turn, (_, trait) in enumerate(asked)}
+            rests_on = {2 * turn + 1: place for turn, (place, _) in enumerate(asked)}
+            dialogues.append(WrittenDialogue(view, wrong, rests_on))
     return dialogues
