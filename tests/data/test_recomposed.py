@@ -85,7 +85,8 @@ def test_seed_and_not_order_decides_and_fewer_are_the_first_of_more() -> None:
 
 
 def test_they_join_the_training_part_and_give_misplaced_pairs_and_no_twins() -> None:
-    config = load_config("standard", ["data.written=120", "data.recomposed=30", "data.lower_case_share=0"])
+    added = ["data.written=120", "data.recomposed=30", "data.lower_case_share=0"]
+    config = load_config("standard", [*added, "data.max_traits=6", "data.max_turns=14"])  # shown whole
     people = Dialogue(
         "d", (Turn("A", "Hi."), Turn("B", "Boats!")), {"B": Persona(("I own a boat.", "I row.", "I sail."))}
     )
