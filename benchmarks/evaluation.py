@@ -25,8 +25,8 @@ import transformers
 from personatune.allocator import keep_freed_memory
 from personatune.evaluation.overall import read_overall
 from personatune.model.generation import Sampling
-from personatune.pipeline.benchmark_runs import BenchmarkRunner, written_by_people
-from personatune.pipeline.benchmark_sets import read_benchmark
+from personatune.pipeline.benchmark_runs import BenchmarkRunner
+from personatune.pipeline.benchmark_sets import read_benchmark, written_by_people
 from personatune.pipeline.contenders import load_contender
 from personatune.pipeline.judging import find_judges
 from personatune.settings import EvaluationConfig

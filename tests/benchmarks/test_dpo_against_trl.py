@@ -15,6 +15,7 @@ from personatune.model.branches import SplitModel
 from personatune.model.lora import load_adapter
 from personatune.settings import BranchConfig, DPOConfig
 from personatune.training.dpo import DPOTrainer
+from personatune.training.dpo_losses import pair_losses
 from personatune.training.rollouts import POLICY
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def test_the_losses_are_trls_on_the_same_batch(
     for name, (ours, _) in LOSSES.items():
         trainer.config = DPOConfig(**ours)
         with torch.no_grad():
-            losses, figures = trainer.losses(encoded.data.batch(numbers), encoded.reference[numbers])
+            reference = encoded.reference[numbers]
+            losses, figures = pair_losses(trainer.split, trainer.config, encoded.data.batch(numbers), reference)
         assert float(losses.mean()) == pytest.approx(found[name], abs=1e-4), name
         assert float(figures["lead"].abs().min()) > 1e-2  # not the loss of equal models

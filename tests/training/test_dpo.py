@@ -19,7 +19,8 @@ from personatune.errors import UserError
 from personatune.model.branches import SplitModel
 from personatune.settings import BranchConfig, DPOConfig
 from personatune.training.budget import Budget
-from personatune.training.dpo import FIGURES, DPOTrainer
+from personatune.training.dpo import DPOTrainer
+from personatune.training.dpo_losses import FIGURES
 from personatune.training.preference_math import chosen_losses, implicit_rewards, preference_losses
 from personatune.training.preference_report import PairLikelihood, report
 from personatune.training.rollouts import POLICY

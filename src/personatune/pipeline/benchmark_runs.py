@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from personatune import __version__
-from personatune.dialogue import Context, RankingTask, Respond
+from personatune.dialogue import RankingTask, Respond
 from personatune.evaluation.drift_figures import drift_figures
 from personatune.evaluation.engagement import EngagementEvaluator
 from personatune.evaluation.judged import JudgedDialogue, JudgedEvaluator
@@ -335,7 +335,9 @@ class BenchmarkRunner:
             told["scoring"] = contender.scoring
         if contender.prompts is not None:
             told["prompt"] = type(contender.prompts).__name__
-            told["tokenizer"] = _tokenizer_name(contender)
+            tokenizer = contender.prompts.tokenizer
+            name = Path(str(tokenizer.name_or_path)).name or type(tokenizer).__name__
+            told["tokenizer"] = f"{name} ({len(tokenizer):,} tokens)"
         return told
 
 
@@ -345,14 +347,3 @@ def _why_no_self_chat(contender: Contender) -> str | None:
     if contender.kind == "replies":
         return "its replies answer given lines; in a self-chat every line follows from the one before"
     return None if contender.respond is not None else contender.why_silent or "it doesn't answer"
-
-
-def _tokenizer_name(contender: Contender) -> str:
-    assert contender.prompts is not None
-    tokenizer = contender.prompts.tokenizer
-    return f"{Path(str(tokenizer.name_or_path)).name or type(tokenizer).__name__} ({len(tokenizer):,} tokens)"
-
-
-def written_by_people(benchmarks: Sequence[BenchmarkSet]) -> dict[Context, str]:
-    """Return the written replies of all benchmarks, for the ceiling row."""
-    return {context: reply for benchmark in benchmarks for context, reply in benchmark.written.items()}

@@ -233,3 +233,8 @@ def fingerprinted(benchmark: BenchmarkSet, content: Any) -> BenchmarkSet:
     """Return the benchmark with the fingerprint of a JSON value that holds all of its content."""
     digest = hashlib.sha256(json.dumps([benchmark.name, benchmark.items, content]).encode()).hexdigest()
     return BenchmarkSet(**{**benchmark.__dict__, "fingerprint": digest[:24]})
+
+
+def written_by_people(benchmarks: Sequence[BenchmarkSet]) -> dict[Context, str]:
+    """Return the written replies of all benchmarks, for the ceiling row."""
+    return {context: reply for benchmark in benchmarks for context, reply in benchmark.written.items()}

@@ -20,8 +20,8 @@ from personatune.evaluation.overall import read_overall
 from personatune.evaluation.results import Result
 from personatune.evaluation.significance import LEVEL, SAMPLES, compare_results
 from personatune.judging.persona_probes import load_persona_probes
-from personatune.pipeline.benchmark_runs import BenchmarkRunner, written_by_people
-from personatune.pipeline.benchmark_sets import BenchmarkSet
+from personatune.pipeline.benchmark_runs import BenchmarkRunner
+from personatune.pipeline.benchmark_sets import BenchmarkSet, written_by_people
 from personatune.pipeline.contenders import Contender, load_contender
 from personatune.pipeline.judging import Judges
 from personatune.pipeline.kept_work import key_of

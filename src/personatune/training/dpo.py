@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from personatune.costs.meter import StageMeter
 from personatune.dialogue import PreferencePair
 from personatune.errors import UserError
-from personatune.model.branches import SplitModel, Trunk
+from personatune.model.branches import SplitModel
 from personatune.model.prompts import PromptFormat
 from personatune.model.shared_replies import BATCH_TOKENS
 from personatune.progress import Progress, SilentProgress
@@ -28,16 +28,14 @@ from personatune.training.budget import Budget
 from personatune.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from personatune.training.distributed import in_turn, join_processes
 from personatune.training.divergence import Refused, Stability, told_rows
+from personatune.training.dpo_losses import FIGURES, pair_losses
 from personatune.training.dpo_result import DPOResult
-from personatune.training.encoded_pairs import EncodedPairs, check_start, encode_pairs, reply_likelihoods
+from personatune.training.encoded_pairs import EncodedPairs, check_start, encode_pairs
 from personatune.training.identity import model_mark
 from personatune.training.interrupts import StopRequest
-from personatune.training.preference_math import chosen_losses, implicit_rewards, preference_losses
 from personatune.training.preference_report import PairLikelihood, look_figures, pairs_fingerprint, report
 from personatune.training.rollouts import POLICY
 from personatune.training.tracking import SilentTracker, Tracker
-
-FIGURES = ("loss", "preference_loss", "accuracy", "lead", "chosen_logprob", "rejected_logprob")
 
 
 class DPOTrainer:
@@ -224,7 +222,7 @@ class DPOTrainer:
         parts = train.data.buckets(train.units(chosen), self.batch_tokens)  # chosen and rejected in turn
         for numbers, factor in self.processes.evenly(parts, lambda: list(train.units(range(train.count))[0])):
             trunk = train.data.batch(numbers)
-            losses, figures = self.losses(trunk, train.reference[numbers])
+            losses, figures = pair_losses(self.split, self.config, trunk, train.reference[numbers])
             share = factor * len(losses) / len(chosen)
             (losses.mean() * share).backward()
             for name, values in figures.items():
@@ -232,36 +230,6 @@ class DPOTrainer:
             if self.meter:
                 self.meter.add(tokens_trained=int((trunk.rows.segments >= 0).sum()))
         return sums
-
-    def losses(self, trunk: Trunk, reference_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return each pair's loss, B, with gradients, and `FIGURES` of each; chosen and rejected replies in turn.
-
-        ``lead`` is beta times the difference of the implicit rewards, ``…_logprob`` the mean over a reply's tokens.
-        """
-        config = self.config
-        sums_N, lengths_N = reply_likelihoods(self.split, trunk)
-        rewards_N = implicit_rewards(
-            sums_N,
-            reference_N.to(sums_N),
-            lengths_N,
-            length_normalised=config.length_normalised,
-            reference=config.reference,
-        )
-        better, worse = rewards_N[0::2], rewards_N[1::2]
-        preference = preference_losses(
-            better, worse, beta=config.beta, margin=config.margin, label_smoothing=config.label_smoothing
-        )
-        losses = preference + config.sft_weight * chosen_losses(sums_N[0::2], lengths_N[0::2])
-        means_N = (sums_N / lengths_N).detach()
-        figures = {
-            "loss": losses.detach(),
-            "preference_loss": preference.detach(),
-            "accuracy": (better > worse).float(),
-            "lead": config.beta * (better - worse).detach(),
-            "chosen_logprob": means_N[0::2],
-            "rejected_logprob": means_N[1::2],
-        }
-        return losses, figures
 
     def _encode(self, pairs: Sequence[PreferencePair], folder: str) -> EncodedPairs:
         return encode_pairs(
@@ -304,7 +272,7 @@ class DPOTrainer:
         with self.processes.whole(self.split.backbone):
             for numbers in test.data.buckets(test.units(range(test.count)), self.batch_tokens):
                 trunk = test.data.batch(numbers)
-                _, figures = self.losses(trunk, test.reference[numbers])
+                _, figures = pair_losses(self.split, self.config, trunk, test.reference[numbers])
                 lengths = trunk.rows.lengths
                 for place, pair in enumerate(numbers[0::2]):
                     before = test.reference[[pair, test.count + pair]].tolist()
