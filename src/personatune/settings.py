@@ -40,6 +40,15 @@ class DataConfig(Section):
     lower_case_share: Share = 0.0  # of the training dialogues, shown in lower case, half of them with spaced marks
     max_turns: Positive = 24  # of a training sequence; the window richest in persona turns is kept
 
+    @field_validator("recomposed")
+    @classmethod
+    def _something_to_recompose(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("written") == 0:
+            raise PydanticCustomError(
+                "recomposed", "needs dialogues to be made of; raise data.written (null: all)"
+            )
+        return value
+
 
 class ModelConfig(Section):
     base: str = "embedded"  # "embedded" (SmolLM2-135M-Instruct from its wheel), a folder, or a hub id

@@ -10,6 +10,7 @@ from personatune.data.recomposed import recomposed_dialogues
 from personatune.data.sources import LoadedData
 from personatune.data.written_dialogues import held_out
 from personatune.dialogue import Dialogue, Persona, Perspective, Turn, WrittenDialogue
+from personatune.errors import UserError
 from personatune.pipeline.own_dialogues import own_dialogues, own_pairs
 
 
@@ -104,5 +105,10 @@ def test_they_join_the_training_part_and_give_misplaced_pairs_and_no_twins() -> 
     assert {pair.kind for pair in found} == {"misplaced"}
     for pair in found:  # the very dialogues that SFT sees
         view = shown["/".join(pair.origin.split("written | ")[1].split("/")[:2])]
-        assert set(view.persona.traits) <= set(pair.context.persona.traits)
-        assert set(pair.context.history) <= set(view.turns) | {Turn("self", pair.rejected)}
+        assert pair.context.persona == view.persona
+        assert set(pair.context.history) <= set(view.turns)
+
+
+def test_without_written_dialogues_there_is_nothing_to_recompose() -> None:
+    with pytest.raises(UserError, match=r"data\.recomposed.*data\.written"):
+        load_config("standard", ["data.written=0", "data.recomposed=30"])

@@ -175,9 +175,9 @@ class DataProcessor:
         self, written: Sequence[WrittenDialogue], parts: dict[str, Shelf[Perspective]], counts: Counter[str]
     ) -> None:
         made = recomposed_dialogues(written, self.config.recomposed, self.seed)
-        added = [self._add(dialogue.view, parts["train"], counts) for dialogue in made]
-        if added:
-            counts["added: recomposed dialogues"] = len(added)
+        added = sum(self._add(dialogue.view, parts["train"], counts) is not None for dialogue in made)
+        if self.config.recomposed:  # told even where too few can meet
+            counts["added: recomposed dialogues"] = added
 
     def _with_enough_traits(self, dialogue: Dialogue, counts: Counter[str]) -> Dialogue:
         personas = {
