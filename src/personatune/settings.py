@@ -44,9 +44,7 @@ class DataConfig(Section):
     @classmethod
     def _something_to_recompose(cls, value: int, info: ValidationInfo) -> int:
         if value and info.data.get("written") == 0:
-            raise PydanticCustomError(
-                "recomposed", "needs dialogues to be made of; raise data.written (null: all)"
-            )
+            raise PydanticCustomError("recomposed", "needs dialogues to be made of; raise data.written (null: all)")
         return value
 
 
