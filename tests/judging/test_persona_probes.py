@@ -206,6 +206,19 @@ def test_the_seed_draws_order_and_wording_of_a_script():
     assert persona_probe_scripts("validation", seed=1) != persona_probe_scripts("validation", seed=2)
 
 
+def test_three_wordings_ask_every_question_once_and_one_asks_what_it_always_did():
+    people, scripts = load_persona_probes("test"), persona_probe_scripts("test", wordings=3)
+    assert len(scripts) == 3 * len(people)
+    assert scripts[::3] == persona_probe_scripts("test")
+    for persona, held in zip(people, zip(scripts[::3], scripts[1::3], scripts[2::3], strict=True), strict=True):
+        asked = [probe.question for script in held for _, probe in script.lines if probe]
+        assert sorted(asked) == sorted(question for trait in persona.traits for question in trait.questions)
+        orders = {tuple(probe.trait for _, probe in script.lines if probe) for script in held}
+        assert len(orders) == 1
+    with pytest.raises(ValueError, match="1 to 3 wordings, not 4"):
+        persona_probe_scripts("test", wordings=4)
+
+
 def test_a_parrot_of_the_questions_is_never_consistent():
     for script in persona_probe_scripts("test"):
         for question, probe in script.lines:

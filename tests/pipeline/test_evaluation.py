@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,36 @@ def test_the_probes_need_nothing_but_the_package_and_show_floors_and_people(mode
     readings = evaluation["benchmarks"][0]["overall"]
     assert readings[0]["contender"] == "human"
     assert next(row for row in readings if row["contender"] == "copier")["exposed"]
+
+
+def test_more_wordings_ask_more_and_intervals_still_resample_personas(tmp_path: Path) -> None:
+    one, three = (read_benchmark("probes", None, limit=4, wordings=count) for count in (1, 3))
+    assert three.items == one.items
+    assert len(three.scripts) == 3 * len(one.scripts)
+    assert three.fingerprint != one.fingerprint
+    evaluation = evaluated(["generic"], [three], tmp_path, WordJudge())
+    found = figures(evaluation)
+    assert found["human"]["probe_consistency"] == {"value": 1, "low": 1, "high": 1, "n": 4}
+    assert found["copier"]["line_to_line"]["n"] == 4
+    asked = sum(probe is not None for script in three.scripts for _, probe in script.lines)
+    assert f"{asked} questions, 3 wordings of each" in as_markdown(evaluation)
+
+
+def test_each_wording_is_a_dialogue_of_the_transcripts(tmp_path: Path) -> None:
+    probes = read_benchmark("probes", None, limit=2, wordings=2)
+    pages = tmp_path / "pages"
+    evaluate_contenders(
+        ["generic"],
+        [probes],
+        tmp_path / "out",
+        settings=SETTINGS,
+        judges=judges(None),
+        pool=run_pool(None, Path("runs")),
+        transcripts=pages,
+    )
+    (page,) = pages.iterdir()
+    names = re.findall(r"^## \d+\. (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert names == [f"{item}, wording {number}" for item in probes.items for number in (1, 2)]
 
 
 def test_without_a_judge_its_figures_are_absent_and_say_why(tmp_path: Path) -> None:
@@ -295,6 +326,8 @@ def test_files_of_the_other_kind_and_limits_of_nothing_are_refused(tmp_path: Pat
         read_benchmark("convai2", str(nli_file(tmp_path)))
     with pytest.raises(UserError, match="--limit 0: expected 1 or more"):
         read_benchmark("probes", None, limit=0)
+    with pytest.raises(UserError, match="--wordings 4: every trait has 3 questions"):
+        read_benchmark("probes", None, wordings=4)
     with pytest.raises(UserError, match="--probes-split tset: expected one of"):
         read_benchmark("probes", None, split="tset")
 

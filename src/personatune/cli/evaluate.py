@@ -37,6 +37,10 @@ def evaluate(
     probes_split: Annotated[
         str, typer.Option(help="Of the packaged personas: train, validation, test or all.")
     ] = "test",
+    wordings: Annotated[
+        int,
+        typer.Option(help="Of each trait's three questions, how many the probes ask, each in its own dialogue."),
+    ] = 1,
     limit: Annotated[
         int | None, typer.Option(help="At most so many dialogues (rank: records, selfchat: chats) of each benchmark.")
     ] = None,
@@ -64,7 +68,7 @@ def evaluate(
     wanted = parse_benchmarks(on or ["probes"])
     chosen = load_config("standard", settings or []).evaluation
     sets = [
-        read_benchmark(name, place, limit=limit, turns=chosen.turns, seed=seed, split=probes_split)
+        read_benchmark(name, place, limit=limit, turns=chosen.turns, seed=seed, split=probes_split, wordings=wordings)
         for name, place in wanted.items()
     ]
     out = out or runs / "evaluation"

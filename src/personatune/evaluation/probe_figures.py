@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from personatune.copying import copies_trait
+from personatune.dialogue import Perspective
 from personatune.evaluation.engagement import Encoder
 from personatune.evaluation.judged import MEASURES, JudgedEvaluator
 from personatune.evaluation.persona import repetition
@@ -30,18 +31,19 @@ def probe_figures(
     samples: int = 1000,
     seed: int = 0,
 ) -> Figures:
-    """Return the figures of probe dialogues; the items are dialogues, named by ``items``.
+    """Return the figures of probe dialogues; the items are personas, each with as many dialogues in a row.
 
     Shares are 0 to 1. ``probe_consistency`` is the mean over dialogues of the share of consistent answers,
     ``multi_turn_consistency_k`` the share at turn k. ``relevance`` is the mean cosine of a reply with the partner line
     it answers. Judged measures are ratios over lines (line-to-line: pairs of lines).
 
     Raises:
-        ValueError: no dialogues, or not one name for each.
+        ValueError: no dialogues, or not as many for each name.
     """
-    if not dialogues or len(items) != len(dialogues):
-        raise ValueError(f"found {len(items)} names for {len(dialogues)} probe dialogues, expected one for each")
-    figures = Figures(items, samples, seed)
+    parts = len(dialogues) // max(len(items), 1)
+    if not dialogues or len(items) * parts != len(dialogues):
+        raise ValueError(f"found {len(dialogues)} probe dialogues for {len(items)} names, expected as many for each")
+    figures = Figures(items, samples, seed, parts)
     for name, verdict in VERDICTS.items():
         figures.add(name, [_share(dialogue, verdict) for dialogue in dialogues], "no dialogue asks for a trait")
     for turn in range(max(len(dialogue.verdicts) for dialogue in dialogues)):
@@ -74,12 +76,25 @@ def _add_judged(
     if judge is None:
         figures.leave_out(MEASURES, why_no_judge)
         return
-    named = zip(dialogues, items, strict=True)
-    judged = judge.judge_dialogues([of_probe_dialogue(dialogue, name) for dialogue, name in named])
+    judged = judge.judge_dialogues(named_dialogues(items, dialogues))
     rows: list[Mapping[str, Any]] = [dialogue.tallies() for dialogue in judged]
     for measure in MEASURES:
         sums = [(sum(s for s, _ in row[measure]), sum(n for _, n in row[measure])) for row in rows]
         figures.add(measure, sums, "no dialogue has enough lines for it")
+
+
+def dialogue_names(items: Sequence[str], dialogues: int) -> list[str]:
+    """Return a name for each of so many dialogues, of which every item has the same number in a row."""
+    parts = dialogues // len(items)
+    if parts == 1:
+        return list(items)
+    return [f"{item}, wording {number}" for item in items for number in range(1, parts + 1)]
+
+
+def named_dialogues(items: Sequence[str], dialogues: Sequence[ProbeDialogue]) -> list[Perspective]:
+    """Return probe dialogues under their names, in the form that judged measures take."""
+    names = dialogue_names(items, len(dialogues))
+    return [of_probe_dialogue(*pair) for pair in zip(dialogues, names, strict=True)]
 
 
 def _share(dialogue: ProbeDialogue, verdict: str) -> Tally:

@@ -72,10 +72,12 @@ class Figures:
 
     Args:
         items: names of the items that every list of tallies follows.
+        parts: how many tallies in a row belong to one item; they are summed, so that intervals resample whole items.
     """
 
-    def __init__(self, items: Sequence[str], samples: int, seed: int) -> None:
+    def __init__(self, items: Sequence[str], samples: int, seed: int, parts: int = 1) -> None:
         self.items = list(items)
+        self.parts = parts
         self.samples = samples
         self.seed = seed
         self.metrics: dict[str, Estimate] = {}
@@ -84,8 +86,10 @@ class Figures:
 
     def add(self, name: str, tallies: Sequence[Tally], why_absent: str = "nothing to compute it from") -> None:
         """Add a figure from its items; without a single counted thing it is absent, with the reason given."""
-        if len(tallies) != len(self.items):
-            raise ValueError(f"{name}: {len(tallies)} tallies for {len(self.items)} items")
+        if len(tallies) != len(self.items) * self.parts:
+            raise ValueError(f"{name}: {len(tallies)} tallies for {len(self.items)} items of {self.parts}")
+        if self.parts > 1:
+            tallies = [_sum(tallies[start : start + self.parts]) for start in range(0, len(tallies), self.parts)]
         counted = [tally for tally in tallies if tally[1]]
         if not counted:
             self.absent[name] = why_absent
@@ -100,6 +104,10 @@ class Figures:
     def leave_out(self, names: Sequence[str], why: str) -> None:
         """Say why figures are absent."""
         self.absent |= dict.fromkeys(names, why)
+
+
+def _sum(tallies: Sequence[Tally]) -> Tally:
+    return sum(sum_ for sum_, _ in tallies), sum(count for _, count in tallies)
 
 
 def estimate_of(tallies: Sequence[Tally], samples: int, seed: int, *, exponential: bool = False) -> Estimate:

@@ -14,12 +14,11 @@ from personatune.evaluation.drift_figures import drift_figures
 from personatune.evaluation.engagement import EngagementEvaluator
 from personatune.evaluation.judged import JudgedDialogue, JudgedEvaluator
 from personatune.evaluation.multiple_choice import without_persona
-from personatune.evaluation.probe_figures import probe_figures
+from personatune.evaluation.probe_figures import named_dialogues, probe_figures
 from personatune.evaluation.qa_figures import QA, qa_figures
 from personatune.evaluation.reply_figures import PERPLEXITIES, add_perplexity, add_ranking, add_reply_figures
 from personatune.evaluation.results import Figures, Result
 from personatune.evaluation.self_chat import FIRST, SECOND, SelfChat, hold_self_chats
-from personatune.evaluation.transcripts import of_probe_dialogue
 from personatune.judging.probes import ProbeDialogue, hold_dialogues, judge_dialogue
 from personatune.pipeline.benchmark_sets import BenchmarkSet
 from personatune.pipeline.contenders import Contender
@@ -86,8 +85,7 @@ class BenchmarkRunner:
         held = self._probe_replies(contender, benchmark)
         dialogues = [judge_dialogue(*pair) for pair in zip(benchmark.scripts, held, strict=True)]
         judge: JudgedEvaluator | None = self._judging(contender, benchmark)["judge"]
-        named = [of_probe_dialogue(*pair) for pair in zip(dialogues, benchmark.items, strict=True)]
-        judged = judge.judge_dialogues(named) if judge is not None else None
+        judged = judge.judge_dialogues(named_dialogues(benchmark.items, dialogues)) if judge is not None else None
         self._judge_answers(contender, benchmark).unlink(missing_ok=True)
         return dialogues, judged
 

@@ -40,7 +40,7 @@ class BenchmarkSet:
         source: where it comes from, as printed.
         split: which part of it, in words; with a limit it says so.
         items: names of the dialogues (rank: records) that intervals resample.
-        scripts: probe dialogues, one an item; probes only.
+        scripts: probe dialogues, as many in a row for each item; probes only.
         turns: turns that people answered, dialogue after dialogue; convai2 and spc.
         dialogues: the same as whole dialogues, one an item, for perplexity.
         tasks: candidates to rank, of ``items`` only; convai2 and rank.
@@ -100,7 +100,14 @@ def parse_benchmarks(values: Sequence[str]) -> dict[Name, str | None]:
 
 
 def read_benchmark(
-    name: Name, place: str | None, *, limit: int | None = None, turns: int = 6, seed: int = 0, split: str = "test"
+    name: Name,
+    place: str | None,
+    *,
+    limit: int | None = None,
+    turns: int = 6,
+    seed: int = 0,
+    split: str = "test",
+    wordings: int = 1,
 ) -> BenchmarkSet:
     """Read one benchmark.
 
@@ -108,14 +115,15 @@ def read_benchmark(
         limit: at most so many dialogues (rank: records), from the beginning.
         turns: of probe dialogues.
         split: of the packaged personas.
+        wordings: of the questions for each trait, how many the probes ask, each in a dialogue of its own.
 
     Raises:
-        UserError: the file is missing, damaged or of another kind, or the limit is below 1.
+        UserError: the file is missing, damaged or of another kind, the limit is below 1, or wordings aren't 1 to 3.
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: expected 1 or more")
     if name == "probes":
-        return _probes(place, limit, turns, seed, split)
+        return _probes(place, limit, turns, seed, split, wordings)
     if name in {"qa", "selfchat"}:
         from personatune.pipeline import persona_sets
 
@@ -151,18 +159,22 @@ def _split(place: str | None, split: str) -> Any:
     return None if split == "all" or place is not None else split
 
 
-def _probes(place: str | None, limit: int | None, turns: int, seed: int, split: str) -> BenchmarkSet:
-    from personatune.judging.persona_probes.scripts import MIN_TURNS
+def _probes(place: str | None, limit: int | None, turns: int, seed: int, split: str, wordings: int) -> BenchmarkSet:
+    from personatune.judging.persona_probes.scripts import MIN_TURNS, WORDINGS
     from personatune.judging.small_talk import INTERLUDES
     from personatune.pipeline.written_replies import written_replies
 
     personas, label = probe_personas("probes", place, split)
     if not MIN_TURNS <= turns <= len(INTERLUDES):
         raise UserError(f"evaluation.turns={turns}: probe dialogues take {MIN_TURNS} to {len(INTERLUDES)} turns")
+    if not 1 <= wordings <= WORDINGS:
+        raise UserError(f"--wordings {wordings}: every trait has {WORDINGS} questions, so expected 1 to {WORDINGS}")
     files = None if place is None else [Path(place)]
-    scripts = persona_probe_scripts(_split(place, split), turns, seed, files)[:limit]
-    personas = personas[: len(scripts)]
-    written = written_replies(personas, scripts)
+    personas = personas[:limit]
+    scripts = persona_probe_scripts(_split(place, split), turns, seed, files, wordings)[: len(personas) * wordings]
+    written = written_replies([persona for persona in personas for _ in range(wordings)], scripts)
+    asked = sum(probe is not None for script in scripts for _, probe in script.lines)
+    notes = [f"{asked} questions, {wordings} wordings of each, in as many dialogues a persona; the items are personas."]
     return fingerprinted(
         BenchmarkSet(
             "probes",
@@ -171,6 +183,7 @@ def _probes(place: str | None, limit: int | None, turns: int, seed: int, split: 
             [persona.id for persona in personas],
             scripts=scripts,
             written=written,
+            notes=notes if wordings > 1 else [],
         ),
         [[script.persona.traits, [line for line, _ in script.lines]] for script in scripts] + [list(written.values())],
     )

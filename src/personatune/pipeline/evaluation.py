@@ -175,7 +175,7 @@ def benchmark_json(
         "differences_are": f"paired bootstrap over {len(benchmark.items)} items, {SAMPLES:,} resamples; p corrected "
         f"for all comparisons of this table (Holm), significant below {LEVEL}",
         "published": _published(benchmark, results),
-        "notes": [PROBE_CEILING] if benchmark.name == "probes" else benchmark.notes,
+        "notes": [*([PROBE_CEILING] if benchmark.name == "probes" else []), *benchmark.notes],
     }
 
 

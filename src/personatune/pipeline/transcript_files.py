@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from personatune.evaluation.probe_figures import dialogue_names
 from personatune.pipeline.benchmark_runs import BenchmarkRunner
 from personatune.pipeline.benchmark_sets import BenchmarkSet
 from personatune.pipeline.contenders import Contender
@@ -20,7 +21,8 @@ def write_transcripts(runner: BenchmarkRunner, contender: Contender, benchmark: 
         f"Decoding: {decoding or 'none'}. Seed {runner.seed}.",
     ]
     place = folder / f"{_in_a_file_name(contender.name)}-{_in_a_file_name(benchmark.split)}.md"
-    write_text(place, transcript_page(f"{contender.name} talks", told, benchmark.items, dialogues, judged))
+    names = dialogue_names(benchmark.items, len(dialogues))
+    write_text(place, transcript_page(f"{contender.name} talks", told, names, dialogues, judged))
     return place
 
 
