@@ -163,6 +163,48 @@ def test_each_wording_is_a_dialogue_of_the_transcripts(tmp_path: Path) -> None:
     assert names == [f"{item}, wording {number}" for item in probes.items for number in (1, 2)]
 
 
+def test_any_dialogues_personas_can_be_asked_by_rule(dialogues: Any, tmp_path: Path) -> None:
+    source = str(dialogues.write(tmp_path / "made.jsonl", 4))
+    whole, cut = (read_benchmark("derived", source, limit=limit) for limit in (None, 3))
+    assert (len(whole.items), len(cut.items)) == (8, 3)
+    assert len({script.persona for script in whole.scripts}) == 8
+    assert cut.scripts == whole.scripts[:3]
+    evaluation = evaluated(["copier", "generic"], [cut], tmp_path / "out")
+    found = figures(evaluation)
+    assert found["copier"]["copy_share"] == {"value": 1, "low": 1, "high": 1, "n": 3}
+    assert found["generic"]["probe_consistency"]["value"] == 0
+    rows = {row["contender"]: row for row in evaluation["benchmarks"][0]["rows"]}
+    assert rows["human"]["absent"] == {"replies": "no human replies to these contexts"}
+    assert {row["metric"] for row in evaluation["benchmarks"][0]["differences"]} >= {"probe_consistency", "copy_share"}
+    asked = sum(probe is not None for script in cut.scripts for _, probe in script.lines)
+    assert f"{asked} questions made by rule" in as_markdown(evaluation)
+
+
+def test_the_seed_draws_whose_personas_are_asked_first(dialogues: Any, tmp_path: Path) -> None:
+    source = str(dialogues.write(tmp_path / "made.jsonl", 6))
+    one, same, other = (read_benchmark("derived", source, limit=4, seed=seed) for seed in (1, 1, 2))
+    assert one.scripts == same.scripts
+    assert {script.persona for script in one.scripts} != {script.persona for script in other.scripts}
+
+
+def test_derived_questions_stand_beside_the_probes_whose_answers_were_written(dialogues: Any, tmp_path: Path) -> None:
+    source = str(dialogues.write(tmp_path / "made.jsonl", 3))
+    sets = [read_benchmark("probes", None, limit=2), read_benchmark("derived", source, limit=2)]
+    evaluation = evaluated(["generic"], sets, tmp_path / "out")
+    assert figures(evaluation, 0)["human"]["probe_consistency"]["value"] == 1
+    row = next(row for row in evaluation["benchmarks"][1]["rows"] if row["contender"] == "human")
+    assert row["absent"] == {"replies": "nobody wrote answers to these questions"}
+
+
+def test_personas_that_no_rule_fits_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "odd.jsonl"
+    turns = [{"speaker": "A", "text": "Hi there."}, {"speaker": "B", "text": "Hello to you."}]
+    row = {"id": "odd", "personas": {"A": ["Fog.", "Rust."], "B": ["Ash.", "Mud."]}, "turns": turns}
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="three sentences that a rule makes a question for"):
+        read_benchmark("derived", str(file))
+
+
 def test_without_a_judge_its_figures_are_absent_and_say_why(tmp_path: Path) -> None:
     evaluation = evaluated(["copier"], [read_benchmark("probes", None, limit=2)], tmp_path)
     row = evaluation["benchmarks"][0]["rows"][0]
@@ -302,7 +344,10 @@ def test_published_figures_stand_beside_and_ours_only_on_the_same_split(tmp_path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["probs"], "--on probs: expected one of probes, convai2, spc, rank, qa, selfchat; did you mean 'probes'?"),
+        (
+            ["probs"],
+            "--on probs: expected one of probes, derived, convai2, spc, rank, qa, selfchat; did you mean 'probes'?",
+        ),
         (["probes,convai2"], "--on convai2: which file? It takes a ConvAI2 file with candidates"),
         (["rank=a", "rank=b"], "--on rank: named twice"),
         ([""], "expected one of"),

@@ -19,8 +19,8 @@ _MODEL_HELP = (
     "human. May be given several times. Without it: the stage evaluate of --run."
 )
 _ON_HELP = (
-    "probes, qa, selfchat, convai2=FILE, spc=SOURCE, rank=FILE: several with commas, or the option again. The first "
-    "three are made of the packaged personas and need no file."
+    "probes, qa, selfchat, derived=SOURCE, convai2=FILE, spc=SOURCE, rank=FILE: several with commas, or the option "
+    "again. The first three are made of the packaged personas and need no file."
 )
 
 

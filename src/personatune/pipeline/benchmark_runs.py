@@ -111,6 +111,8 @@ class BenchmarkRunner:
     def _probed(self, contender: Contender, benchmark: BenchmarkSet) -> Figures:
         if contender.respond is None:
             return self._absent(benchmark, ["replies"], contender.why_silent or "it doesn't answer")
+        if contender.kind == "ceiling" and not benchmark.written:
+            return self._absent(benchmark, ["replies"], "nobody wrote answers to these questions")
         held = self._probe_replies(contender, benchmark)
         dialogues = [judge_dialogue(*pair) for pair in zip(benchmark.scripts, held, strict=True)]
         judging = self._judging(contender, benchmark)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from personatune.evaluation.ranking import dialogue_of
 from personatune.evaluation.reply_figures import Answered
 from personatune.judging.persona_probes import ProbePersona, load_persona_probes, persona_probe_scripts
 
-Name = Literal["probes", "convai2", "spc", "rank", "qa", "selfchat"]
+Name = Literal["probes", "derived", "convai2", "spc", "rank", "qa", "selfchat"]
 WANTED: dict[Name, str] = {
     "probes": "the packaged PersonaProbes, or a persona file of that format: --on probes=FILE.yaml",
+    "derived": "questions made by rule for the personas of a dialogue source, as spc takes it: --on derived=SOURCE",
     "convai2": "a ConvAI2 file with candidates (ParlAI text): --on convai2=FILE",
     "spc": "persona dialogues (file, folder or hub id) with a validation or test split: --on spc=SOURCE",
     "rank": "a file of dialogue-NLI records: --on rank=FILE",
@@ -40,7 +42,7 @@ class BenchmarkSet:
         source: where it comes from, as printed.
         split: which part of it, in words; with a limit it says so.
         items: names of the dialogues (rank: records) that intervals resample.
-        scripts: probe dialogues, as many in a row for each item; probes only.
+        scripts: probe dialogues, as many in a row for each item; probes and derived.
         turns: turns that people answered, dialogue after dialogue; convai2 and spc.
         dialogues: the same as whole dialogues, one an item, for perplexity.
         tasks: candidates to rank, of ``items`` only; convai2 and rank.
@@ -131,10 +133,12 @@ def read_benchmark(
         make = persona_sets.questions if name == "qa" else persona_sets.pairs
         return fingerprinted(*make(personas, place or "PersonaProbes", label, limit, seed))
     assert place is not None  # parse_benchmarks asks for it
-    if name == "spc":
+    if name in {"spc", "derived"}:
         from personatune.pipeline.dialogue_benchmark import read_dialogues
 
         source, label, views = read_dialogues(place)
+        if name == "derived":
+            return _derived(source, label, views, limit, turns, seed)
         return _talking(name, source, label, views, limit)
     return _ranking(name, Path(place), limit)
 
@@ -160,13 +164,11 @@ def _split(place: str | None, split: str) -> Any:
 
 
 def _probes(place: str | None, limit: int | None, turns: int, seed: int, split: str, wordings: int) -> BenchmarkSet:
-    from personatune.judging.persona_probes.scripts import MIN_TURNS, WORDINGS
-    from personatune.judging.small_talk import INTERLUDES
+    from personatune.judging.persona_probes.scripts import WORDINGS
     from personatune.pipeline.written_replies import written_replies
 
     personas, label = probe_personas("probes", place, split)
-    if not MIN_TURNS <= turns <= len(INTERLUDES):
-        raise UserError(f"evaluation.turns={turns}: probe dialogues take {MIN_TURNS} to {len(INTERLUDES)} turns")
+    turns = _script_turns(turns)
     if not 1 <= wordings <= WORDINGS:
         raise UserError(f"--wordings {wordings}: every trait has {WORDINGS} questions, so expected 1 to {WORDINGS}")
     files = None if place is None else [Path(place)]
@@ -185,8 +187,38 @@ def _probes(place: str | None, limit: int | None, turns: int, seed: int, split: 
             written=written,
             notes=notes if wordings > 1 else [],
         ),
-        [[script.persona.traits, [line for line, _ in script.lines]] for script in scripts] + [list(written.values())],
+        [*_script_lines(scripts), list(written.values())],
     )
+
+
+def _derived(
+    source: str, label: str, views: Sequence[Perspective], limit: int | None, turns: int, seed: int
+) -> BenchmarkSet:
+    from personatune.evaluation.suite import probe_scripts
+
+    shuffled = list(views)
+    random.Random(seed).shuffle(shuffled)  # personas of one dialogue, or one file, don't stand together
+    scripts = probe_scripts(shuffled, len(shuffled) if limit is None else limit, _script_turns(turns), seed)
+    if not scripts:
+        raise UserError(f"derived: no persona of {source} has three sentences that a rule makes a question for")
+    asked = sum(probe is not None for script in scripts for _, probe in script.lines)
+    items = [f"persona {number}" for number in range(1, len(scripts) + 1)]
+    notes = [f"{asked} questions made by rule of persona sentences, personas drawn by seed; nobody wrote answers."]
+    benchmark = BenchmarkSet("derived", source, part(label, limit), items, scripts=scripts, notes=notes)
+    return fingerprinted(benchmark, _script_lines(scripts))
+
+
+def _script_turns(turns: int) -> int:
+    from personatune.judging.persona_probes.scripts import MIN_TURNS
+    from personatune.judging.small_talk import INTERLUDES
+
+    if not MIN_TURNS <= turns <= len(INTERLUDES):
+        raise UserError(f"evaluation.turns={turns}: probe dialogues take {MIN_TURNS} to {len(INTERLUDES)} turns")
+    return turns
+
+
+def _script_lines(scripts: Sequence[ProbeScript]) -> list[Any]:
+    return [[script.persona.traits, [line for line, _ in script.lines]] for script in scripts]
 
 
 def _ranking(name: Name, path: Path, limit: int | None) -> BenchmarkSet:

@@ -29,18 +29,20 @@ from personatune.pipeline.transcript_files import write_transcripts
 from personatune.progress import Progress, SilentProgress
 from personatune.settings import EvaluationConfig
 
+_PROBED = (
+    "probe_consistency",
+    "contradiction_rate",
+    "relevance",
+    "copy_share",
+    "repetition",
+    "engagement",
+    "prompt_to_line",
+    "line_to_line",
+    "c_score",
+)
 COMPARED = {
-    "probes": (
-        "probe_consistency",
-        "contradiction_rate",
-        "relevance",
-        "copy_share",
-        "repetition",
-        "engagement",
-        "prompt_to_line",
-        "line_to_line",
-        "c_score",
-    ),
+    "probes": _PROBED,
+    "derived": _PROBED,
     "convai2": ("hits1", "f1", "c_score", "trait_score", "relevance", "copy_share", "repetition", "perplexity_word"),
     "spc": ("f1", "c_score", "trait_score", "relevance", "copy_share", "repetition", "perplexity_word"),
     "rank": ("hits1", "entail1", "rand1", "contradict1"),

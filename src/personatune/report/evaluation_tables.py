@@ -15,23 +15,26 @@ from personatune.report.turn_tables import drift_tables, questions_by_turn, row_
 
 TITLES = {
     "probes": "PersonaProbes",
+    "derived": "Questions made by rule",
     "convai2": "ConvAI2",
     "spc": "Persona dialogues",
     "rank": "Ranking consistency (dialogue NLI)",
     "qa": "Questions about the persona",
     "selfchat": "Self-chat",
 }
-_GROUPS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
-    "probes": (
-        (
-            "consistency, and what it may have been bought with",
-            ("probe_consistency", "contradiction_rate", "relevance", "copy_share", "repetition", "trait_coverage"),
-        ),
-        (
-            "judged, and how it reads",
-            ("prompt_to_line", "line_to_line", "c_score", "engagement", "engagement_equal", "reply_words"),
-        ),
+_PROBED: Sequence[tuple[str, Sequence[str]]] = (
+    (
+        "consistency, and what it may have been bought with",
+        ("probe_consistency", "contradiction_rate", "relevance", "copy_share", "repetition", "trait_coverage"),
     ),
+    (
+        "judged, and how it reads",
+        ("prompt_to_line", "line_to_line", "c_score", "engagement", "engagement_equal", "reply_words"),
+    ),
+)
+_GROUPS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
+    "probes": _PROBED,
+    "derived": _PROBED,
     "convai2": (
         ("protocol figures", ("hits1", "f1", "bleu", "rouge_l", "perplexity_token", "perplexity_word")),
         ("persona, and what it may have been bought with",
@@ -42,7 +45,7 @@ _GROUPS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
     "qa": (("the likeliest of four answers", QA),),
     "selfchat": (),
 }  # fmt: skip
-_NO_OVERALL = {"rank", "qa", "selfchat"}  # nobody answers there beside people
+_NO_OVERALL = {"derived", "rank", "qa", "selfchat"}  # nobody answers there beside people
 
 
 def evaluation_tables(evaluation: Mapping[str, Any]) -> list[Table]:
@@ -114,7 +117,7 @@ def _benchmark_tables(benchmark: Mapping[str, Any]) -> list[Table]:
         shown = [metric for metric in metrics if any(metric in row["metrics"] for row in benchmark["rows"])]
         if shown:
             tables.append(_figures_table(f"{title}: {label}", benchmark, shown))
-    if name == "probes":
+    if name in {"probes", "derived"}:
         tables.append(_turns_table(title, benchmark))
     elif name == "qa":
         tables.append(questions_by_turn(title, benchmark["rows"]))
