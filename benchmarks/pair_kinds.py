@@ -29,6 +29,7 @@ from personatune.pipeline.run import Run
 from personatune.pipeline.stages import read_pairs, split_model
 from personatune.storage import read_json, write_json
 from personatune.terminal_progress import RichProgress
+from personatune.training.identity import rows_mark
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.reward_report import swap_personas
 from sides.turns import versions
@@ -57,9 +58,10 @@ def main() -> None:
     file = (options.out or options.runs / "pair-kinds" / options.run) / "rows.json"
     rows: dict[str, Any] = read_json(file) if file.is_file() else {}
     names = {}
+    mark = rows_mark(pair.to_json() for pair in [*train, *test])  # rows of a run that was made anew don't count
     for left_out in (None, *sorted(kinds)):
         label = ALL if left_out is None else f"without {left_out}"
-        names[label] = f"{label}, {count} pairs, {options.epochs} epochs, seed {options.seed}"
+        names[label] = f"{label}, {count} pairs, {options.epochs} epochs, seed {options.seed}, {mark[:8]}"
         if names[label] not in rows:
             chosen = subset(train, left_out, count, options.seed)
             rows[names[label]] = measure(run, chosen, test, options.epochs, options.seed)

@@ -25,6 +25,7 @@ from personatune.errors import UserError
 from personatune.evaluation.results import by_group
 from personatune.intervals import Estimate, bootstrap, ratio
 from personatune.judging.persona_probes import ProbePersona, load_persona_probes, persona_probe_scripts
+from personatune.judging.persona_probes.scripts import WORDINGS
 from personatune.judging.probes import hold_dialogues
 from personatune.model.candidates import CandidateScorer
 from personatune.model.generation import Chatbot, Sampling
@@ -33,8 +34,6 @@ from personatune.pipeline.reply_strategies import RewardPick
 from personatune.pipeline.run import Run
 from personatune.training.reward import RewardModel
 from sides.turns import versions
-
-WORDINGS = 3
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ def test_floors_on_the_probes_leave_json_markdown_and_html(tmp_path: Path, capsy
         (["--model", "copier", "--on", "qa", "--transcripts", "there"], "--transcripts writes probe dialogues"),
         (["--model", "copier", "--on", "rank=nowhere.json"], "nowhere.json: no such file"),
         (["--model", "copier", "--probes-split", "tset"], "--probes-split tset"),
+        (["--model", "copier", "--on", "qa", "--wordings", "3"], "--wordings 3: only probes have several wordings"),
         (["--model", "sft", "--judge", "none", "--limit", "1"], "--model sft: which run's? add --run NAME"),
         (["--run", "nothing"], "nothing: no such run"),
     ],

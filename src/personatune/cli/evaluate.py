@@ -66,6 +66,8 @@ def evaluate(
     from personatune.pipeline.benchmark_sets import parse_benchmarks, read_benchmark
 
     wanted = parse_benchmarks(on or ["probes"])
+    if wordings != 1 and "probes" not in wanted:
+        raise UserError(f"--wordings {wordings}: only probes have several wordings; add probes to --on")
     chosen = load_config("standard", settings or []).evaluation
     sets = [
         read_benchmark(name, place, limit=limit, turns=chosen.turns, seed=seed, split=probes_split, wordings=wordings)
