@@ -71,13 +71,18 @@ trl: $(STAMPS)/core ## make .venv-trl, the environment of the benchmarks against
 
 # Where Synthetic-Persona-Chat lies: a folder with its files, or the hub's name of it.
 DATA ?= google/Synthetic-Persona-Chat
-flagship: $(STAMPS)/core ## train the shipped model anew from DATA=path/to/synthetic-persona-chat; resumes
-	$(BIN)/personatune prepare --preset standard --name flagship --data "$(DATA)"
-	for stage in sft preferences; do $(BIN)/personatune $$stage --run flagship; done
-	$(BIN)/personatune dpo --run flagship --set branch.layers=20
-	$(BIN)/personatune evaluate --run flagship --model base --model sft --model dpo --on probes --out runs/flagship/probes
-	$(BIN)/personatune export --run flagship --model dpo --strength 1.25 --rank 18 --half \
-		--evaluation runs/flagship/probes/evaluation.json --to src/personatune/pipeline/flagship_weights
+# Seed 0 replaces the shipped weights; another seed's model stays in its run.
+SEED ?= 0
+RECIPE_RUN = flagship$(if $(filter-out 0,$(SEED)),-seed$(SEED))
+RECIPE_TO = $(if $(filter-out 0,$(SEED)),runs/$(RECIPE_RUN)/adapter,src/personatune/pipeline/flagship_weights)
+flagship: $(STAMPS)/core ## train the shipped model anew from DATA=path/to/synthetic-persona-chat SEED=0; resumes
+	$(BIN)/personatune prepare --preset standard --name $(RECIPE_RUN) --data "$(DATA)" --set seed=$(SEED)
+	for stage in sft preferences; do $(BIN)/personatune $$stage --run $(RECIPE_RUN); done
+	$(BIN)/personatune dpo --run $(RECIPE_RUN) --set branch.layers=20
+	$(BIN)/personatune evaluate --run $(RECIPE_RUN) --model base --model sft --model dpo --on probes \
+		--out runs/$(RECIPE_RUN)/probes
+	$(BIN)/personatune export --run $(RECIPE_RUN) --model dpo --strength 1.25 --rank 18 --half \
+		--evaluation runs/$(RECIPE_RUN)/probes/evaluation.json --to $(RECIPE_TO)
 
 # SET gives parameters of their first cell other values: make notebooks SET="PRESET=standard RUN=longer"
 notebooks: $(STAMPS)/notebooks ## execute the six notebooks into notebooks/executed; a second call resumes the training
