@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from lowest_versions import PYPROJECT, lowest_versions  # noqa: E402
+from lowest_versions import PYPROJECT, lowest_versions
 
 
 def test_every_bounded_requirement_is_pinned_at_its_bound() -> None:

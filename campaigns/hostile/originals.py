@@ -179,7 +179,7 @@ def card_jsons() -> list[Original]:
 
 
 def with_checksums(content: bytes) -> bytes:
-    """Give every chunk of a damaged PNG its right checksum."""
+    """Give every chunk of a damaged PNG its right checksum, so that what lies behind the checksums is reached."""
     out, at = bytearray(content), len(SIGNATURE)
     while at + 12 <= len(out):
         (length,) = struct.unpack_from(">I", out, at)

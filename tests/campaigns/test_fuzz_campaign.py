@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from tests.campaigns.conftest import CAMPAIGNS
+from tests.folders import CAMPAIGNS
 
 from hostile.mutations import Input, _nest, _stretch, inputs
 from hostile.originals import Original

@@ -8,7 +8,7 @@ import sys
 from functools import cache
 
 import pytest
-from tests.campaigns.conftest import CAMPAIGNS
+from tests.folders import CAMPAIGNS
 
 from hostile.alphabets import HostileDialogue
 from hostile.forms import FORMS, ConfusionError, Form

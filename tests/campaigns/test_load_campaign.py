@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.campaigns.conftest import CAMPAIGNS
+from tests.folders import CAMPAIGNS
 
 if TYPE_CHECKING:
     from crowd.people import Person, Tally

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.campaigns.conftest import CAMPAIGNS
+from tests.folders import CAMPAIGNS
 
 
 @pytest.mark.slow

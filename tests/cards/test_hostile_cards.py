@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hostile.originals import with_checksums
 from personatune.cards.character import CardCharacter
 from personatune.cards.files import read_card, write_card
 from personatune.cards.limits import MAX_JSON_BYTES, MAX_NESTING, MAX_PNG_BYTES
@@ -366,18 +367,6 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def mended(content: bytes) -> bytes:
-    """Give every chunk of a damaged PNG its right checksum, so that what lies behind the checksums is reached."""
-    out, at = bytearray(content), len(SIGNATURE)
-    while at + 12 <= len(out):
-        (length,) = struct.unpack_from(">I", out, at)
-        if at + 12 + length > len(out):
-            break
-        out[at + 8 + length : at + 12 + length] = struct.pack(">I", zlib.crc32(out[at + 4 : at + 8 + length]))
-        at += 12 + length
-    return bytes(out)
-
-
 def originals() -> Iterator[tuple[str, bytes]]:
     book = {"entries": [{"keys": ["forge", "a,b"], "content": "@@depth 4\nShe forges.", "secondary_keys": ["x"]}]}
     full = {
@@ -400,7 +389,7 @@ def test_damaged_bytes_are_a_card_or_one_line(name: str, content: bytes, tmp_pat
     for _ in range(150):
         changed = damaged(content, rng)
         if name.endswith(".png") and rng.random() < 0.8:
-            changed = mended(changed)
+            changed = with_checksums(changed)
         (tmp_path / name).write_bytes(changed)
         try:
             source = read_card(tmp_path / name)
