@@ -61,7 +61,7 @@ def lessons() -> list[RecallLines]:
 def trained(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recall")
     network = RecallTrainer(settings(base), lessons()).train()
-    save_recall(folder, network.trained_state(), {"base": base, "alone": 1, "rank": 8, "sure_from": 0.5})
+    save_recall(folder, network.trained_state(), {"base": base, "alone": 1, "rank": 8, "share": 0.5})
     return folder
 
 
@@ -105,24 +105,25 @@ def test_what_a_text_is_read_with_changes_nothing(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chances", "none", "place"),
+    ("chances", "none", "places"),
     [
-        ((0.1, 0.7, 0.1), 0.1, 1),
-        ((0.1, 0.3, 0.4), 0.2, None),  # not sure which: 0.4 of 0.8
-        ((0.1, 0.2, 0.1), 0.6, None),  # none is likelier than any
-        ((0.4, 0.1, 0.1), 0.4, None),  # a tie is small talk: the whole persona can't be wrong
-        ((0.45, 0.45, 0.0), 0.1, None),
-        ((), 1.0, None),
+        ((0.1, 0.7, 0.1), 0.1, (1,)),  # 0.7 of 0.9
+        ((0.1, 0.3, 0.4), 0.2, (1, 2)),  # not sure which: the likeliest stands last
+        ((0.1, 0.4, 0.3), 0.2, (2, 1)),
+        ((0.2, 0.2, 0.2), 0.1, (1, 0)),  # of equals the first one is likeliest
+        ((0.1, 0.2, 0.1), 0.6, (0, 1, 2)),  # none is likelier than any: the whole persona as it is
+        ((0.4, 0.1, 0.1), 0.4, (0, 1, 2)),  # a tie is small talk: the whole persona can't be wrong
+        ((), 1.0, ()),
     ],
 )
-def test_one_sentence_where_sure_and_the_whole_persona_elsewhere(
-    chances: tuple[float, ...], none: float, place: int | None
+def test_the_fewest_sentences_that_hold_the_share_and_the_whole_persona_in_small_talk(
+    chances: tuple[float, ...], none: float, places: tuple[int, ...]
 ) -> None:
-    assert Recalled(chances, none).place(sure_from=0.6) == place
+    assert Recalled(chances, none).places(share=0.65) == places
 
 
-def test_of_equals_the_first_one_is_taken() -> None:
-    assert Recalled((0.1, 0.4, 0.4), 0.1).place(sure_from=0.4) == 1
+def test_with_a_share_of_one_nothing_is_hidden_and_the_likeliest_stands_last() -> None:
+    assert Recalled((0.3, 0.4, 0.2), 0.1).places(share=1.0) == (2, 0, 1)
 
 
 def test_a_persona_of_one_sentence_or_of_none_stays(trained: Path) -> None:
@@ -130,12 +131,6 @@ def test_a_persona_of_one_sentence_or_of_none_stays(trained: Path) -> None:
     for traits in ((), PERSONA[:1]):
         assert recall.narrow(asked(LINES[0], traits)) == asked(LINES[0], traits)
     assert recall.narrow(Context(Persona(PERSONA), ())) == Context(Persona(PERSONA), ())
-
-
-def test_who_is_never_sure_keeps_the_whole_persona(trained: Path) -> None:
-    recall = Recall(trained)
-    recall.card["sure_from"] = 1.1
-    assert recall.narrow(asked(LINES[2])) == asked(LINES[2])
 
 
 def only_last(context: Context) -> Context:
@@ -245,7 +240,7 @@ def test_damaged_weights_are_one_clear_line(trained: Path, base: str, tmp_path: 
 
 def test_weights_of_another_rank_are_refused(base: str, tmp_path: Path) -> None:
     network = RecallNetwork(base, alone=1, rank=4)
-    save_recall(tmp_path, network.trained_state(), {"base": base, "alone": 1, "rank": 8, "sure_from": 0.5})
+    save_recall(tmp_path, network.trained_state(), {"base": base, "alone": 1, "rank": 8, "share": 0.5})
     with pytest.raises(UserError, match="doesn't fit this network"):
         Recall(tmp_path)
 

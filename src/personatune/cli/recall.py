@@ -49,7 +49,7 @@ def check(
 def _print(measured: dict[str, Any], split: str) -> None:
     typer.echo(
         f"{measured['n']} questions of the {split} personas: sentence found first {100 * measured['first']:.1f} %, "
-        f"among the first two {100 * measured['first two']:.1f} %; alone with {100 * measured['narrowed']:.1f} %, "
-        f"of these the right one {100 * measured['right']:.1f} %; small talk taken for a question "
+        f"among the first two {100 * measured['first two']:.1f} %; shown with {100 * measured['shown']:.1f} %, "
+        f"{measured['sentences']:.2f} sentences at a time; small talk taken for a question "
         f"{100 * measured['small talk narrowed']:.1f} %"
     )

@@ -88,7 +88,7 @@ def load_contender(
     """Find what a reference names and make it ready; models are loaded at once.
 
     Args:
-        reference: ``MODEL+recall`` is shown only the persona sentence that a line asks for, ``MODEL+critic`` or
+        reference: ``MODEL+recall`` is shown only the persona sentences that a line may ask for, ``MODEL+critic`` or
             ``MODEL+best-of-8`` says one of several candidates (`reply_strategies`); ``tfidf``, ``copier``,
             ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``); ``RUN/sft``; ``RUN/NAME`` of a
             variant; ``flagship`` (the shipped model); a ``.jsonl`` file of replies; a folder with an adapter or a

@@ -16,8 +16,8 @@ from personatune.progress import Progress
 from personatune.storage import write_json
 from personatune.training.recall import RecallSettings, RecallTrainer
 
-SURE_FROM = 0.5
-"""Chosen on the validation personas of PersonaProbes (docs/experiments.md)."""
+SHARE = 0.9
+"""Of all sentences' chances; chosen on the validation personas of PersonaProbes (docs/experiments.md)."""
 
 
 def lessons() -> dict[str, list[RecallLines]]:
@@ -33,7 +33,7 @@ def train_recall(settings: RecallSettings, out: Path, progress: Progress | None 
         "base": settings.base,
         "alone": settings.alone,
         "rank": settings.rank,
-        "sure_from": SURE_FROM,
+        "share": SHARE,
         "settings": settings.to_json(),
         "trained_on": {name: sum(len(one.lines) for one in part) for name, part in learnt.items()},
     }
@@ -50,11 +50,11 @@ def measure(recall: Recall, split: Split) -> dict[str, Any]:
     """Return how well recall finds the sentence that each question of PersonaProbes' personas asks for.
 
     ``first`` and ``first two``: the share of questions whose sentence is the likeliest, or one of the two likeliest;
-    ``narrowed``: with which the model would be shown one sentence alone, ``right``: the right one, of these;
+    ``shown``: whose sentence is among those that the model would be shown, ``sentences``: how many those are, a mean;
     ``small talk narrowed``: the share of small talk, said to each persona, that is taken for a question.
     """
     found: Counter[str] = Counter()
-    sure_from = recall.card["sure_from"]
+    share = recall.card["share"]
     small_talk = (*OPENINGS, *INTERLUDES)
     for persona in load_persona_probes(split):
         traits = persona.persona().traits
@@ -62,21 +62,20 @@ def measure(recall: Recall, split: Split) -> dict[str, Any]:
             for question in trait.questions:
                 recalled = recall.ask(question, traits)
                 order = sorted(range(len(traits)), key=lambda other: -recalled.chances[other])
-                shown = recalled.place(sure_from)
+                shown = recalled.places(share)
                 found["questions"] += 1
                 found["first"] += order[0] == place
                 found["first two"] += place in order[:2]
-                found["narrowed"] += shown is not None
-                found["right"] += shown == place
+                found["shown"] += place in shown
+                found["sentences"] += len(shown)
         found["small talk narrowed"] += sum(
-            recall.ask(line, traits).place(sure_from) is not None for line in small_talk
+            recall.ask(line, traits).places(share) != tuple(range(len(traits))) for line in small_talk
         )
         found["small talk"] += len(small_talk)
-    shares = {name: found[name] / found["questions"] for name in ("first", "first two", "narrowed")}
+    means = {name: found[name] / found["questions"] for name in ("first", "first two", "shown", "sentences")}
     return {
         "n": found["questions"],
-        **shares,
-        "right": found["right"] / max(1, found["narrowed"]),
+        **means,
         "small talk narrowed": found["small talk narrowed"] / found["small talk"],
     }
 

@@ -1,7 +1,7 @@
 """How a model replies, by one name wherever a model is named: ``sft+recall``, ``sft+critic``, ``ppo+best-of-8``.
 
-- ``recall`` shows the model only the persona sentence that a line asks for (`judging.recall`); it may stand before one
-  of the others: ``sft+recall+critic``.
+- ``recall`` shows the model only the persona sentences that a line may ask for (`judging.recall`); it may stand
+  before one of the others: ``sft+recall+critic``.
 - ``critic`` drops the candidates that contradict a persona sentence by the local critic, and says the likeliest of the
   rest; where all of them contradict, the one that does so least.
 - ``best-of-N`` says the candidate that the run's reward model likes best (Nakano et al. 2021, arXiv 2112.09332; Gao et
@@ -78,7 +78,7 @@ def split_recall(reference: str) -> tuple[str, Path | None]:
 
 
 def recalling(bot: Chatbot, folder: Path) -> Chatbot:
-    """Return a chatbot of the same model and sampling that is shown only the persona sentence a line asks for.
+    """Return a chatbot of the same model and sampling that is shown only the persona sentences a line may ask for.
 
     Raises:
         UserError: no persona recall in the folder, or a damaged one.

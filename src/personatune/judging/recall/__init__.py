@@ -1,4 +1,4 @@
-"""Persona recall: which persona sentence a line asks for, by a small trained selector that the package ships."""
+"""Persona recall: which persona sentences a line may ask for, by a small trained selector that the package ships."""
 
 from personatune.judging.recall.selector import Recall, Recalled, shipped_recall
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from personatune.judging.recall.network import RecallNetwork
 
 CARD, WEIGHTS = "recall.json", "recall.safetensors"
-_NEEDED = ("base", "alone", "rank", "sure_from", "fingerprint")
+_NEEDED = ("base", "alone", "rank", "share", "fingerprint")
 
 
 def save_recall(folder: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:

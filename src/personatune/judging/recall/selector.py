@@ -1,7 +1,7 @@
-"""Persona recall: which persona sentence a partner's line asks for, if any.
+"""Persona recall: which persona sentences a partner's line may ask for, if any.
 
-A small model that is told five sentences often answers an indirect question from the wrong one. Told the right one
-alone, it has nothing to mix up.
+A small model that is told five sentences often answers an indirect question from the wrong one. Told one or two, the
+likeliest last, it has little to mix up.
 """
 
 from __future__ import annotations
@@ -39,16 +39,21 @@ class Recalled:
     chances: tuple[float, ...]
     none: float
 
-    def place(self, sure_from: float) -> int | None:
-        """Return which sentence to answer from; None where none is asked for, or where it isn't clear which.
+    def places(self, share: float) -> tuple[int, ...]:
+        """Return the sentences to answer from, the likeliest last; all in their order where none is asked for.
 
         Args:
-            sure_from: the share of the best sentence in all sentences' chances from which it stands alone.
+            share: of all sentences' chances; the fewest sentences that hold it are returned.
         """
+        every = range(len(self.chances))
         if not self.chances or self.none >= max(self.chances):
-            return None
-        best = max(range(len(self.chances)), key=self.chances.__getitem__)  # the first one of equals
-        return best if self.chances[best] >= sure_from * sum(self.chances) else None
+            return tuple(every)
+        shown: list[int] = []
+        for place in sorted(every, key=self.chances.__getitem__, reverse=True):  # the first one of equals
+            shown.insert(0, place)
+            if sum(self.chances[one] for one in shown) >= share * sum(self.chances):
+                break
+        return tuple(shown)
 
 
 def shipped_recall() -> Path:
@@ -78,8 +83,8 @@ class Recall:
 
     @property
     def identity(self) -> str:
-        """Name, fingerprint and threshold: what makes another choice."""
-        return f"recall {self.card['fingerprint']}, sure from {self.card['sure_from']:g}"
+        """Name, fingerprint and share: what makes another choice."""
+        return f"recall {self.card['fingerprint']}, {self.card['share']:g} of the chances, likeliest last"
 
     def ask(self, line: str, traits: Sequence[str]) -> Recalled:
         """Return for each persona sentence the chance that ``line`` asks for it; last answers are kept."""
@@ -94,14 +99,12 @@ class Recall:
             return self._answers[key]
 
     def narrow(self, context: Context) -> Context:
-        """Return the context with only the persona sentence that its last line asks for; unchanged where unsure."""
+        """Return the context with only the persona sentences that its last line may ask for, the likeliest last."""
         traits = context.persona.traits
         if len(traits) < 2 or not context.history:
             return context
-        place = self.ask(context.history[-1].text, traits).place(self.card["sure_from"])
-        if place is None:
-            return context
-        return replace(context, persona=Persona((traits[place],), context.persona.name))
+        places = self.ask(context.history[-1].text, traits).places(self.card["share"])
+        return replace(context, persona=Persona(tuple(traits[place] for place in places), context.persona.name))
 
     def _answer(self, line: str, traits: tuple[str, ...]) -> Recalled:
         import torch
