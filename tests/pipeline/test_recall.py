@@ -170,7 +170,9 @@ def test_dialogues_whose_narrowed_persona_changes_are_answered_as_anew(tiny: Tin
         ("sft", "sft", None),
         ("sft+recall", "sft", shipped_recall()),
         ("demo/ppo+recall=some/folder", "demo/ppo", Path("some/folder")),
-        ("flagship", "flagship", None),
+        ("flagship", "flagship", shipped_recall()),
+        ("flagship+plain", "flagship", None),
+        ("sft+plain", "sft", None),
         ("flagship+recall=mine", "flagship", Path("mine")),
         ("+recall", "+recall", None),
     ],
@@ -278,7 +280,9 @@ def test_the_shipped_recall_is_small_and_beats_the_encoder_it_came_from() -> Non
         "What goes into your soup?": persona[1],
     }
     for line, trait in asked_for.items():
-        assert recall.narrow(asked(line, persona)).persona.traits == (trait,)
+        shown = recall.narrow(asked(line, persona)).persona.traits
+        assert shown[-1] == trait
+        assert len(shown) < len(persona)
     for line in ("Hello! How are you today?", "Haha, nice.", "Thanks for telling me."):
         assert recall.narrow(asked(line, persona)).persona.traits == persona
     measured = recall.card["measured"]
@@ -287,7 +291,10 @@ def test_the_shipped_recall_is_small_and_beats_the_encoder_it_came_from() -> Non
 
 
 def test_a_report_tells_who_narrowed_the_persona() -> None:
-    settings = {"decoding": {"temperature": 0.0, "persona_by": "recall 1a2b, sure from 0.5"}, "prompt": "ChatPrompt"}
+    settings = {
+        "decoding": {"temperature": 0.0, "persona_by": "recall 1a2b, 0.9 of the chances"},
+        "prompt": "ChatPrompt",
+    }
     rows = [{"contender": "sft+recall", "settings": {**settings, "seed": 0, "tokenizer": "tiny"}}]
     evaluation = {
         "benchmarks": [{"name": "probes", "rows": rows}],
@@ -296,4 +303,4 @@ def test_a_report_tells_who_narrowed_the_persona() -> None:
         "bootstrap_samples": 100,
     }
     [line, *_] = evaluation_facts(evaluation)
-    assert line.startswith("sft+recall on probes: temperature 0, persona_by recall 1a2b, sure from 0.5; seed 0")
+    assert line.startswith("sft+recall on probes: temperature 0, persona_by recall 1a2b, 0.9 of the chances; seed 0")

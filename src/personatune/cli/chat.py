@@ -18,7 +18,7 @@ def chat(
     model: Annotated[
         str | None,
         typer.Option(
-            help="flagship (the shipped model); base, sft, ppo, dpo or another model of "
+            help="flagship (the shipped model; flagship+plain without recall); base, sft, ppo, dpo or another model of "
             "--run; RUN/sft; a folder or a hub id; +recall, +critic or +best-of-8 behind it. Without it: flagship, or "
             "ppo where --run is given."
         ),

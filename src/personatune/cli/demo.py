@@ -20,7 +20,7 @@ def demo(
         list[str] | None,
         typer.Option(
             "--model",
-            help="flagship (the shipped model), base; sft, ppo or dpo of --run; RUN/sft; "
+            help="flagship (the shipped model; +plain without recall), base; sft, ppo or dpo of --run; RUN/sft; "
             "a folder or a hub id; +recall, +critic or +best-of-8 behind it. May be given several times. Without it: "
             "flagship and base, or all of --run.",
         ),

@@ -13,7 +13,7 @@ from personatune.errors import UserError
 app = typer.Typer()
 
 _MODEL_HELP = (
-    "base; sft, ppo or dpo with --run; RUN/sft; flagship; an adapter's or a model's "
+    "base; sft, ppo or dpo with --run; RUN/sft; flagship (flagship+plain without recall); an adapter's or a model's "
     "folder; a hub id; any of these with +recall (shown only the persona sentences that a line may ask for), +critic "
     "or +best-of-8 (one of several candidates is said); a .jsonl file of replies; tfidf, copier, generic, "
     "human. May be given several times. Without it: the stage evaluate of --run."

@@ -21,7 +21,7 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            help="flagship (the shipped model); base, sft, ppo, dpo or another model of "
+            help="flagship (the shipped model; flagship+plain without recall); base, sft, ppo, dpo or another model of "
             "--run; RUN/sft; a folder or a hub id; +recall behind it. Without it: flagship, or ppo with --run."
         ),
     ] = None,

@@ -91,8 +91,8 @@ def load_contender(
         reference: ``MODEL+recall`` is shown only the persona sentences that a line may ask for, ``MODEL+critic`` or
             ``MODEL+best-of-8`` says one of several candidates (`reply_strategies`); ``tfidf``, ``copier``,
             ``generic``, ``human``; ``base``, ``sft``, ``ppo`` or ``dpo`` (of ``run``); ``RUN/sft``; ``RUN/NAME`` of a
-            variant; ``flagship`` (the shipped model); a ``.jsonl`` file of replies; a folder with an adapter or a
-            model; a hub id; ``embedded``.
+            variant; ``flagship`` (the shipped model, which recalls; ``flagship+plain`` doesn't); a ``.jsonl`` file of
+            replies; a folder with an adapter or a model; a hub id; ``embedded``.
         run: the run that ``sft`` and its like belong to; ``base`` without one is ``base`` or the embedded model.
         base: the model under an adapter folder, and what ``base`` means without a run.
         sampling: how models answer; greedy, 60 tokens at most, by default.

@@ -1,7 +1,7 @@
 """How a model replies, by one name wherever a model is named: ``sft+recall``, ``sft+critic``, ``ppo+best-of-8``.
 
-- ``recall`` shows the model only the persona sentences that a line may ask for (`judging.recall`); it may stand
-  before one of the others: ``sft+recall+critic``.
+- ``recall`` shows the model only the persona sentences that a line may ask for (`judging.recall`), ``plain`` always
+  all of them; it may stand before one of the others: ``sft+recall+critic``.
 - ``critic`` drops the candidates that contradict a persona sentence by the local critic, and says the likeliest of the
   rest; where all of them contradict, the one that does so least.
 - ``best-of-N`` says the candidate that the run's reward model likes best (Nakano et al. 2021, arXiv 2112.09332; Gao et
@@ -21,6 +21,7 @@ from personatune.errors import UserError
 from personatune.judging.assertions import asserted
 from personatune.judging.entailment import CONTRADICTION, EntailmentJudge
 from personatune.judging.recall import shipped_recall
+from personatune.pipeline.flagship import FLAGSHIP
 from personatune.pipeline.run import Run
 from personatune.words import mend_contractions
 
@@ -34,7 +35,7 @@ CANDIDATES = 8
 CONTRADICTION_FROM = 0.5
 """The probability from which a candidate is dropped, where the judge names none of its own."""
 _SUFFIX = re.compile(r"(critic|best-of)(?:-(\d+))?")
-_RECALL = re.compile(r"(.+)\+recall(?:=(.+))?")
+_RECALL = re.compile(r"(.+)\+(?:(plain)|recall(?:=(.+))?)")
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,16 @@ def split_strategy(reference: str) -> tuple[str, Strategy | None]:
 
 
 def split_recall(reference: str) -> tuple[str, Path | None]:
-    """Split ``MODEL+recall`` or ``MODEL+recall=FOLDER`` into the model's name and recall's folder; without, None."""
+    """Split ``MODEL+recall``, ``MODEL+recall=FOLDER`` or ``MODEL+plain`` into the model's name and recall's folder.
+
+    The shipped model recalls unless it is asked to be plain; every other model only where it is asked to.
+    """
     found = _RECALL.fullmatch(reference)
     if found is None:
-        return reference, None
-    return found[1], Path(found[2]) if found[2] else shipped_recall()
+        return reference, shipped_recall() if reference == FLAGSHIP else None
+    if found[2]:
+        return found[1], None
+    return found[1], Path(found[3]) if found[3] else shipped_recall()
 
 
 def recalling(bot: Chatbot, folder: Path) -> Chatbot:
