@@ -1,6 +1,7 @@
 """What each kind of preference pair teaches the reward model: every kind left out once, at equal numbers of pairs.
 
     python benchmarks/pair_kinds.py [--run demo] [--runs runs] [--pairs N] [--epochs 2] [--seed 0] [--out FOLDER]
+        [--without KIND ...]
 
 Needs a run whose stages ``sft`` and ``preferences`` are done. The row "all" trains on ``--pairs`` of its pairs, drawn
 over the kinds as they are (default: what is left without the largest kind); the row "without X" on as many of the
@@ -46,6 +47,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument(
+        "--without", nargs="+", default=None, metavar="KIND", help="these rows only; default: every kind"
+    )
     options = parser.parse_args()
     try:
         run = Run.open(options.runs, options.run)
@@ -59,7 +63,10 @@ def main() -> None:
     rows: dict[str, Any] = read_json(file) if file.is_file() else {}
     names = {}
     mark = rows_mark(pair.to_json() for pair in [*train, *test])  # rows of a run that was made anew don't count
-    for left_out in (None, *sorted(kinds)):
+    chosen_kinds = sorted(kinds) if options.without is None else options.without
+    if unknown := set(chosen_kinds) - set(kinds):
+        raise SystemExit(f"--without {' '.join(sorted(unknown))}: expected kinds of {', '.join(sorted(kinds))}")
+    for left_out in (None, *chosen_kinds):
         label = ALL if left_out is None else f"without {left_out}"
         names[label] = f"{label}, {count} pairs, {options.epochs} epochs, seed {options.seed}, {mark[:8]}"
         if names[label] not in rows:

@@ -202,7 +202,7 @@ def _values(given: dict[str, Any]) -> str | None:
     named = [given.get("model"), *(given.get("models") or [])]
     for model in (name for name in named if isinstance(name, str) and "+" in name):
         plain, strategy = split_strategy(model)
-        if strategy is None and split_recall(plain)[1] is None:
+        if strategy is None and split_recall(plain)[0] == plain:
             return f"--model {model}: no such strategy"
     if given.get("methods"):
         from personatune.pipeline.methods import METHODS

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own(folder: Path) -> Any:
     from personatune.pipeline.contenders import load_contender
 
-    return load_contender(FLAGSHIP)
+    return load_contender(f"{FLAGSHIP}+plain")
 
 
 def _replies(model: Any, tokenizer: Any) -> list[str]:
