@@ -28,6 +28,7 @@ from personatune.settings import BranchConfig, RewardConfig
 from personatune.storage import read_json, write_json
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.rl_math import bradley_terry_loss
+from sides.command import benchmark
 from sides.ours import load_prompts
 from sides.real_data import default_source, pairs_from, read_perspectives
 from sides.turns import peak_bytes, versions
@@ -107,4 +108,4 @@ def _in_a_process(options: argparse.Namespace, k: int, seed: int) -> dict[str, A
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

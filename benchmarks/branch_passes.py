@@ -27,6 +27,7 @@ from personatune.model.branches import SplitModel
 from personatune.model.trunk_cache import TrunkCache
 from personatune.settings import BranchConfig
 from personatune.training.rollouts import POLICY, branch_logprobs, reference_logprobs
+from sides.command import benchmark
 
 PROMPTS, REPLIES, PROMPT_TOKENS, REPLY_TOKENS = 4, 4, 240, 28
 
@@ -96,4 +97,4 @@ def timed(seconds: list[float], split: SplitModel) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -24,6 +24,7 @@ from personatune.dialogue import Context, Persona, Respond, Turn
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.generation import Chatbot, Sampling
 from personatune.model.prompts import PromptFormat, prompt_format
+from sides.command import benchmark
 
 LINES = ("Hi! How are you?", "Do you have any pets?", "What do you do for a living?", "Where do you live?", "Nice!")
 NEW_TOKENS = 28
@@ -94,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -35,6 +35,7 @@ from personatune.pipeline.models import load_base, load_prompts
 from personatune.training.ppo import PPOTrainer
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.sft import SFTTrainer
+from sides.command import benchmark
 
 TARGET = 0.15
 
@@ -225,4 +226,4 @@ def _ppo(config: Any, prompts: Any, data: Any, folder: Path) -> None:
 _WORK = {"sft": _sft, "compare": _full, "reward": _reward, "ppo": _ppo}
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -30,6 +30,7 @@ from personatune.pipeline.benchmark_sets import read_benchmark, written_by_peopl
 from personatune.pipeline.contenders import load_contender
 from personatune.pipeline.judging import find_judges
 from personatune.settings import EvaluationConfig
+from sides.command import benchmark
 
 TARGET_SECONDS = 240
 
@@ -99,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

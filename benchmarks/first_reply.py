@@ -21,6 +21,7 @@ from personatune.demo.shelf import Shelf, load_bots
 from personatune.dialogue import Context, Persona, Turn
 from personatune.model.generation import Sampling
 from personatune.pipeline.flagship import FLAGSHIP
+from sides.command import benchmark
 
 ASKED = 2.0
 
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -28,6 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from personatune.dialogue import Perspective
 from personatune.model.backbone import load_tokenizer, locate
 from personatune.storage import read_json, write_json
+from sides.command import benchmark
 from sides.ours import load_prompts
 from sides.paired import BENCHMARKS, Side, alternate
 from sides.real_data import default_source, prompts_of_length, read_perspectives
@@ -172,4 +173,4 @@ def draw(points: list[dict[str, Any]], target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

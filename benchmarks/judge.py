@@ -25,6 +25,7 @@ from personatune.judging.critic_files import read_weights
 from personatune.judging.critic_network import BERT_NAMES, MAX_TOKENS, CriticNetwork
 from personatune.judging.eight_bits import integers_pay
 from personatune.judging.encoder import load_encoder
+from sides.command import benchmark
 
 _LOAD = (
     "from personatune.judging.critic import load_judge; load_judge().probabilities([('i have a dog', 'no dogs here')])"
@@ -152,4 +153,4 @@ def _copy(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

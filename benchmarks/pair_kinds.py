@@ -33,6 +33,7 @@ from personatune.terminal_progress import RichProgress
 from personatune.training.identity import rows_mark
 from personatune.training.reward import RewardModel, RewardModelTrainer
 from personatune.training.reward_report import swap_personas
+from sides.command import benchmark
 from sides.turns import versions
 
 ALL = "all"
@@ -51,11 +52,8 @@ def main() -> None:
         "--without", nargs="+", default=None, metavar="KIND", help="these rows only; default: every kind"
     )
     options = parser.parse_args()
-    try:
-        run = Run.open(options.runs, options.run)
-        run.require("benchmarks/pair_kinds.py", "sft", "preferences")
-    except UserError as error:
-        raise SystemExit(str(error)) from error
+    run = Run.open(options.runs, options.run)
+    run.require("benchmarks/pair_kinds.py", "sft", "preferences")
     train, test = (read_pairs(run, name) for name in ("train", "test"))
     kinds = Counter(pair.kind for pair in train)
     count = options.pairs or len(train) - max(kinds.values())
@@ -65,7 +63,7 @@ def main() -> None:
     mark = rows_mark(pair.to_json() for pair in [*train, *test])  # rows of a run that was made anew don't count
     chosen_kinds = sorted(kinds) if options.without is None else options.without
     if unknown := set(chosen_kinds) - set(kinds):
-        raise SystemExit(f"--without {' '.join(sorted(unknown))}: expected kinds of {', '.join(sorted(kinds))}")
+        raise UserError(f"--without {' '.join(sorted(unknown))}: expected kinds of {', '.join(sorted(kinds))}")
     for left_out in (None, *chosen_kinds):
         label = ALL if left_out is None else f"without {left_out}"
         names[label] = f"{label}, {count} pairs, {options.epochs} epochs, seed {options.seed}, {mark[:8]}"
@@ -82,11 +80,11 @@ def subset(pairs: Sequence[PreferencePair], left_out: str | None, count: int, se
     """Return ``count`` pairs without one kind, drawn by seed, in the order they had.
 
     Raises:
-        SystemExit: fewer are left.
+        UserError: fewer are left.
     """
     left = [place for place, pair in enumerate(pairs) if pair.kind != left_out]
     if len(left) < count:
-        raise SystemExit(f"{len(left)} pairs without {left_out}, expected {count} at least; --pairs {len(left)}")
+        raise UserError(f"{len(left)} pairs without {left_out}, expected {count} at least; --pairs {len(left)}")
     return [pairs[place] for place in sorted(random.Random(f"{seed}/{left_out}").sample(left, count))]
 
 
@@ -130,4 +128,4 @@ def as_line(name: str, row: dict[str, Any], every: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -33,6 +33,7 @@ from personatune.settings import BranchConfig, PPOConfig
 from personatune.training import rollouts
 from personatune.training.ppo_update import PPOUpdate
 from personatune.training.reward import BRANCH, RewardModel
+from sides.command import benchmark
 
 PHASES = ("sampling", "trunk", "reading", "epochs")
 COLUMNS = (*PHASES, "cpu", "update")
@@ -167,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

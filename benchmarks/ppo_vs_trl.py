@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from personatune.model.backbone import locate
+from sides.command import benchmark
 from sides.ours import load_prompts
 from sides.paired import BENCHMARKS, Side, alternate, median_seconds, summary
 from sides.real_data import default_source, prompts_of_length, read_perspectives
@@ -105,4 +106,4 @@ def same_work(work: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[st
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

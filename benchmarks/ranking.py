@@ -38,6 +38,7 @@ from personatune.evaluation.ranking import RankingEvaluator
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.candidates import CandidateScorer
 from personatune.model.prompts import PromptFormat, prompt_format
+from sides.command import benchmark
 
 _SHARED = Path(os.environ.get("PERSONATUNE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 GROUP = 10
@@ -170,4 +171,4 @@ def _work(model: transformers.PreTrainedModel, prompts: PromptFormat, tasks: lis
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -21,7 +21,6 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from personatune.dialogue import Context, RankingTask, Turn
-from personatune.errors import UserError
 from personatune.evaluation.results import by_group
 from personatune.intervals import Estimate, bootstrap, ratio
 from personatune.judging.persona_probes import ProbePersona, load_persona_probes, persona_probe_scripts
@@ -33,6 +32,7 @@ from personatune.pipeline.models import load_model, load_prompts
 from personatune.pipeline.reply_strategies import RewardPick
 from personatune.pipeline.run import Run
 from personatune.training.reward import RewardModel
+from sides.command import benchmark
 from sides.turns import versions
 
 
@@ -44,11 +44,8 @@ def main() -> None:
     parser.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     parser.add_argument("--limit", type=int, default=None, help="personas")
     options = parser.parse_args()
-    try:
-        run = Run.open(options.runs, options.run)
-        reward = RewardPick.load(run).reward
-    except UserError as error:
-        raise SystemExit(str(error)) from error
+    run = Run.open(options.runs, options.run)
+    reward = RewardPick.load(run).reward
     people = load_persona_probes(options.split)[: options.limit]
     tasks = [task for person in people for task in choices(person)]
     owners = [person.id for person in people for _ in choices(person)]
@@ -113,4 +110,4 @@ def by_persona(owners: Sequence[str], values: Sequence[float]) -> Estimate:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -16,7 +16,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from personatune.errors import UserError
 from personatune.evaluation.probe_figures import probe_figures
 from personatune.intervals import bootstrap, paired_difference
 from personatune.judging.persona_probes import load_persona_probes, persona_probe_scripts
@@ -30,6 +29,7 @@ from personatune.settings import Config
 from personatune.storage import read_json, write_json
 from personatune.terminal_progress import RichProgress
 from personatune.training.reward_terms import BUILT_IN
+from sides.command import benchmark
 from sides.turns import versions
 
 NONE = "none"
@@ -50,20 +50,17 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, tuple[Row, Row]] = {}
     stopped = {}
-    try:
-        run = Run.open(options.runs, options.run)
-        run.require("benchmarks/reward_terms.py", "sft", "preferences", "reward")
-        for term in (NONE, *BUILT_IN):
-            config = settings(run.config, term, options.weight, options.updates, options.rate)
-            name = f"reward-terms/{term}-{options.weight:g}-{options.updates}-{options.rate:g}"
-            run_variant(run, Variant("ppo", name, config), RichProgress(), despite_reward=True)
-            summary = read_json(run.folder(name) / "summary.json")
-            stopped[term] = summary["stopped"]
-            late = summary["metrics"][len(summary["metrics"]) // 2 :]
-            rows[term] = {key: [update[key] for update in late] for key in PAID}, answers(run, name, options.limit)
-            print_row(term, rows[term], rows[NONE], stopped[term])
-    except UserError as error:
-        raise SystemExit(str(error)) from error
+    run = Run.open(options.runs, options.run)
+    run.require("benchmarks/reward_terms.py", "sft", "preferences", "reward")
+    for term in (NONE, *BUILT_IN):
+        config = settings(run.config, term, options.weight, options.updates, options.rate)
+        name = f"reward-terms/{term}-{options.weight:g}-{options.updates}-{options.rate:g}"
+        run_variant(run, Variant("ppo", name, config), RichProgress(), despite_reward=True)
+        summary = read_json(run.folder(name) / "summary.json")
+        stopped[term] = summary["stopped"]
+        late = summary["metrics"][len(summary["metrics"]) // 2 :]
+        rows[term] = {key: [update[key] for update in late] for key in PAID}, answers(run, name, options.limit)
+        print_row(term, rows[term], rows[NONE], stopped[term])
     means = {term: {key: sum(found) / len(found) for part in row for key, found in part.items()}
              for term, row in rows.items()}  # fmt: skip
     print(json.dumps({"rows": means, "stopped": stopped, "versions": versions("personatune")}))
@@ -105,4 +102,4 @@ def print_row(term: str, row: tuple[Row, Row], none: tuple[Row, Row], stopped: s
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

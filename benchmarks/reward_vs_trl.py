@@ -23,6 +23,7 @@ from personatune.dialogue import PreferencePair
 from personatune.model.backbone import locate
 from personatune.model.likelihood import length_buckets
 from personatune.model.prompts import PromptFormat
+from sides.command import benchmark
 from sides.ours import load_prompts, random_head
 from sides.paired import BENCHMARKS, Side, alternate, median_seconds, summary
 from sides.real_data import default_source, pairs_from, read_perspectives
@@ -119,4 +120,4 @@ def same_work(found: dict[str, dict[str, Any]]) -> dict[str, bool]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

@@ -34,10 +34,12 @@ import transformers
 
 from personatune.allocator import keep_freed_memory
 from personatune.dialogue import Context, Turn
+from personatune.errors import UserError
 from personatune.model.backbone import load_base_model, load_tokenizer
 from personatune.model.generation import Sampling, generate_replies
 from personatune.model.prompts import prompt_format
 from personatune.pipeline.benchmark_sets import read_benchmark
+from sides.command import benchmark
 
 TARGET = 3.0
 PROMPT_TOKENS = 240
@@ -61,7 +63,7 @@ def prompts_of(source: str, count: int) -> list[list[int]]:
         ]
         prompts.append(form.encode_prompt(Context(script.persona, tuple(turns)))[:PROMPT_TOKENS])
     if len(prompts) < count or any(len(prompt) < PROMPT_TOKENS for prompt in prompts):
-        raise SystemExit(f"found {len(prompts)} prompts of {PROMPT_TOKENS} tokens, expected {count}")
+        raise UserError(f"found {len(prompts)} prompts of {PROMPT_TOKENS} tokens, expected {count}")
     return prompts
 
 
@@ -218,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

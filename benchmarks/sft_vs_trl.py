@@ -20,7 +20,9 @@ from typing import Any
 
 import yaml
 
+from personatune.errors import UserError
 from personatune.model.backbone import locate
+from sides.command import benchmark
 from sides.ours import load_prompts, sft_plan
 from sides.paired import BENCHMARKS, Side, alternate, summary
 from sides.real_data import default_source, read_perspectives
@@ -55,7 +57,7 @@ def main() -> None:
     needed = work["rounds"] * work["steps_per_turn"] * work["batch_size"]
     views = read_perspectives(options.data, max_turns=24).train[:needed]
     if len(views) < needed:
-        raise SystemExit(f"{options.data} has {len(views)} training dialogues, {needed} are needed; take fewer --steps")
+        raise UserError(f"{options.data} has {len(views)} training dialogues, {needed} are needed; take fewer --steps")
     work["dialogues"] = [view.to_json() for view in views]
     work["pad_id"] = load_prompts(work).pad_id
     print(json.dumps(measure(work, rounds)))
@@ -111,4 +113,4 @@ def same_work(found: dict[str, dict[str, Any]]) -> tuple[dict[str, bool], dict[s
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main)

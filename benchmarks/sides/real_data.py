@@ -10,6 +10,7 @@ from personatune.data.preferences import PreferenceGenerator
 from personatune.data.processing import DataProcessor, PreparedData
 from personatune.data.sources import DatasetLoader
 from personatune.dialogue import Context, Perspective, PreferencePair
+from personatune.errors import UserError
 from personatune.model.prompts import PromptFormat
 from personatune.settings import DataConfig, PreferencesConfig
 
@@ -35,7 +36,7 @@ def prompts_of_length(
     """Return ``count`` real contexts of different dialogues whose prompt is exactly ``tokens`` tokens long.
 
     Raises:
-        SystemExit: there are not so many.
+        UserError: there are not so many.
     """
     found: list[Context] = []
     for view in perspectives:
@@ -45,9 +46,7 @@ def prompts_of_length(
                 break
         if len(found) == count:
             return found
-    raise SystemExit(
-        f"only {len(found)} of {len(perspectives)} dialogues have a prompt of {tokens} tokens, not {count}"
-    )
+    raise UserError(f"only {len(found)} of {len(perspectives)} dialogues have a prompt of {tokens} tokens, not {count}")
 
 
 def pairs_from(perspectives: Sequence[Perspective], count: int, seed: int = 0) -> list[PreferencePair]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from personatune.config import load_config
 from personatune.dialogue import Context, Perspective, PreferencePair
+from personatune.errors import UserError
 from personatune.evaluation.persona import PersonaEvaluator
 from personatune.evaluation.suite import probe_scripts
 from personatune.intervals import bootstrap
@@ -81,18 +82,18 @@ def write_work(folder: Path, settings: Mapping[str, Any]) -> Work:
     """Write the work into a folder, unless the same work lies there already (a resumed comparison).
 
     Raises:
-        SystemExit: another comparison lies in the folder, or the data are too few.
+        UserError: another comparison lies in the folder, or the data are too few.
     """
     place = folder / "settings.json"
     if place.is_file():
         if read_json(place) != dict(settings):
-            raise SystemExit(f"{folder} holds a comparison with other settings; name another folder with --out")
+            raise UserError(f"{folder} holds a comparison with other settings; name another folder with --out")
         return Work.load(folder)
     config = load_config("standard", settings["overrides"])
     data = read_perspectives(settings["data"], max_turns=config.data.max_turns, seed=config.seed)
     train, validation = data.train[: settings["dialogues"]], data.validation[: settings["held_out_dialogues"]]
     if len(train) < settings["dialogues"] or len(validation) < settings["held_out_dialogues"]:
-        raise SystemExit(f"{settings['data']}: {len(data.train)} training dialogues and {len(data.validation)} held "
+        raise UserError(f"{settings['data']}: {len(data.train)} training dialogues and {len(data.validation)} held "
                          f"out; {settings['dialogues']} and {settings['held_out_dialogues']} are needed")  # fmt: skip
     wanted = settings["updates"] * settings["prompts_per_update"]
     one_turn = [Context(view.persona, context.history[-1:]) for view in data.train for context, _ in view.replies()]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from personatune.errors import UserError
+
 if TYPE_CHECKING:
     from tests.conftest import HandMadeDialogues, TinyModels
 
@@ -106,7 +108,7 @@ def test_the_work_is_written_once_and_other_work_in_the_same_folder_refused(work
     assert write_work(work.folder, work.settings).settings == work.settings
     assert {file: file.stat().st_mtime_ns for file in work.folder.iterdir()} == before
     other = settings_of("quick", work.settings["data"], work.settings["model"], 4, [])
-    with pytest.raises(SystemExit, match="holds a comparison with other settings"):
+    with pytest.raises(UserError, match="holds a comparison with other settings"):
         write_work(work.folder, other)
 
 
