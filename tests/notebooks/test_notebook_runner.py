@@ -108,5 +108,6 @@ def test_ctrl_c_reaches_the_cell_so_that_it_can_save(folder: Path, tmp_path: Pat
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=300)
     assert child.returncode == 130
-    assert err.startswith("notebooks: 01_long.py, cell 2 of 2: stopped")
+    told = err.splitlines()  # libzmq in the dying kernel may write a line of its own before
+    assert "notebooks: 01_long.py, cell 2 of 2: stopped" in told, err
     assert saved.exists()
