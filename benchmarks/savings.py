@@ -32,7 +32,6 @@ from typing import Any
 
 from personatune.costs.meter import MetricsTracker, StageCost, measure_matmul_peak
 from personatune.costs.savings import GIB, PriceTable
-from personatune.errors import UserError
 from personatune.storage import read_json, write_json
 from sides.command import benchmark
 from sides.paired import BENCHMARKS
@@ -134,7 +133,7 @@ def _stage(work: Work, name: str, function: str, arguments: dict[str, Any]) -> d
         environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
         ended = subprocess.run([*command, json.dumps(arguments)], env=environment, check=False)
         if ended.returncode:
-            raise UserError(f"{name} failed; its message stands above, and finished stages are kept")
+            raise SystemExit(f"{name} failed; its message stands above, and finished stages are kept")
     return dict(read_json(place))
 
 

@@ -1,1 +1,1 @@
-"""What the paired benchmarks share: two processes that take turns, the work both get, and our own side of it."""
+"""What benchmarks share: how they end; and the paired ones two processes taking turns, their work, and our side."""
