@@ -29,18 +29,31 @@ def held(*verdicts: list[str | None]) -> list[dict[str, Any]]:
 
 
 def test_one_seed_keeps_its_own_interval() -> None:
-    found = over_seeds([Estimate(0.5, 0.3, 0.8, 12)])
+    found = over_seeds([Estimate(0.5, 0.3, 0.8, 12)], least=0.0, most=1.0)
     assert found == {"value": 0.5, "low": 0.3, "high": 0.8, "n": 12, "by_seed": [0.5]}
 
 
 def test_seeds_that_agree_have_the_dialogues_interval_and_seeds_that_differ_a_wider_one() -> None:
-    alike = over_seeds([Estimate(0.5, 0.4, 0.6, 12)] * 3)
+    alike = over_seeds([Estimate(0.5, 0.4, 0.6, 12)] * 3, least=0.0, most=1.0)
     assert (alike["low"], alike["high"]) == (pytest.approx(0.4), pytest.approx(0.6))
-    apart = over_seeds([Estimate(value, value - 0.1, value + 0.1, 12) for value in (0.3, 0.5, 0.7)])
+    apart = over_seeds(
+        [Estimate(value, value - 0.1, value + 0.1, 12) for value in (0.3, 0.5, 0.7)], least=0.0, most=1.0
+    )
     error = math.sqrt((0.1 / 1.959964) ** 2 + 0.04 / 3)
     assert apart["value"] == pytest.approx(0.5)
     assert apart["high"] - apart["value"] == pytest.approx(1.959964 * error)
     assert apart["by_seed"] == [0.3, 0.5, 0.7]
+
+
+def test_an_interval_over_seeds_stays_inside_the_figures_range() -> None:
+    rare = over_seeds([Estimate(0.0, 0.0, 0.1, 12), Estimate(0.05, 0.0, 0.1, 12)], least=0.0, most=1.0)
+    usual = over_seeds([Estimate(0.9, 0.8, 1.0, 12), Estimate(1.0, 1.0, 1.0, 12)], least=0.0, most=1.0)
+    long = over_seeds([Estimate(12.0, 9.0, 15.0, 12), Estimate(16.0, 12.0, 20.0, 12)], least=0.0, most=math.inf)
+
+    assert rare["low"] == 0.0 < rare["value"] < rare["high"] < 0.2
+    assert usual["high"] == 1.0 > usual["value"] > usual["low"] > 0.8
+    assert long["low"] < 12.0
+    assert long["high"] > 16.0
 
 
 def test_a_methods_row_has_its_seeds_means_and_its_paired_difference_to_sft() -> None:

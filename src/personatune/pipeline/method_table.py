@@ -2,7 +2,8 @@
 
 A figure of one seed is uncertain because its dialogues are few (its bootstrap interval), the mean of a method also
 because its seeds are few. All seeds are judged on the same dialogues, so more seeds narrow the second part only:
-``variance = (bootstrap interval / 3.92)² + (variance between seeds) / seeds``, the interval ± 1.96 of its root.
+``variance = (bootstrap interval / 3.92)² + (variance between seeds) / seeds``, the interval ± 1.96 of its root,
+cut where the figure's own range ends.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ INTERVALS = (
     "95 % intervals hold the chance of the dialogues and of the seeds; all methods and seeds are judged on the same "
     "dialogues"
 )
+_RANGES = {
+    "distinct_2": (0.0, 100.0),
+    "reply_words": (0.0, math.inf),
+    "relevance": (-1.0, 1.0),
+    "perplexity_token": (1.0, math.inf),
+}
+"""What a figure can be at least and at most; all others are shares, or means of them."""
 _VERDICTS = {"probe_consistency": "consistent", "contradiction_rate": "contradicting"}
 _Z = 1.959964
 
@@ -67,7 +75,9 @@ def summarise(
                 "tokens_per_reply": statistics.fmean(row["tokens_per_reply"] for row in own),
                 "stopped": sorted({row["stopped"] for row in own if row["stopped"]}),
                 "metrics": {
-                    metric: over_seeds([Estimate.from_json(row["metrics"][metric]) for row in own])
+                    metric: over_seeds(
+                        [Estimate.from_json(row["metrics"][metric]) for row in own], *_RANGES.get(metric, (0.0, 1.0))
+                    )
                     for metric in COMPARED
                     if all(metric in row["metrics"] for row in own)
                 },
@@ -77,8 +87,12 @@ def summarise(
     return {"methods": methods, "rows": list(rows), "intervals": INTERVALS}
 
 
-def over_seeds(figures: Sequence[Estimate]) -> dict[str, Any]:
-    """Return the mean of the seeds' figures with its interval (see the head of this file) and ``by_seed``."""
+def over_seeds(figures: Sequence[Estimate], least: float, most: float) -> dict[str, Any]:
+    """Return the mean of the seeds' figures with its interval (see the head of this file) and ``by_seed``.
+
+    Args:
+        least, most: the figure's own range.
+    """
     values = [figure.value for figure in figures]
     value = statistics.fmean(values)
     counts = {"n": min(figure.n for figure in figures), "by_seed": values}
@@ -86,7 +100,7 @@ def over_seeds(figures: Sequence[Estimate]) -> dict[str, Any]:
         return {"value": value, "low": figures[0].low, "high": figures[0].high, **counts}
     within = statistics.fmean((figure.high - figure.low) / (2 * _Z) for figure in figures)
     error = math.sqrt(within**2 + statistics.variance(values) / len(values))
-    return {"value": value, "low": value - _Z * error, "high": value + _Z * error, **counts}
+    return {"value": value, "low": max(least, value - _Z * error), "high": min(most, value + _Z * error), **counts}
 
 
 def _shares(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, list[float]]:
