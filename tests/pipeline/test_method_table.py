@@ -73,3 +73,25 @@ def test_a_methods_row_has_its_seeds_means_and_its_paired_difference_to_sft() ->
     assert dpo["over_sft"]["probe_consistency"]["n"] == 2
     assert dpo["over_sft"]["contradiction_rate"]["value"] == pytest.approx(-0.25)
     assert len(found["rows"]) == 3
+
+
+def test_each_figure_is_cut_at_its_own_range() -> None:
+    rows = [row("sft", 0, 0.9), row("sft", 1, 1.0)]
+    percents, words, cosines = (
+        Estimate(60.0, 55.0, 65.0, 2),
+        Estimate(150.0, 120.0, 180.0, 2),
+        Estimate(0, -0.5, 0.5, 2),
+    )
+    for one in rows:
+        one["metrics"] |= {
+            "distinct_2": percents.to_json(),
+            "reply_words": words.to_json(),
+            "relevance": cosines.to_json(),
+        }
+    dialogues = [held(["consistent", "neutral"])] * 2
+    metrics = summarise(rows, dialogues, 200, 0)["methods"][0]["metrics"]
+
+    assert metrics["probe_consistency"]["high"] == 1.0
+    assert metrics["distinct_2"]["high"] == pytest.approx(65.0)
+    assert metrics["reply_words"]["high"] == pytest.approx(180.0)
+    assert metrics["relevance"]["low"] == pytest.approx(-0.5)
