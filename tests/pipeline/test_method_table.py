@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from personatune.intervals import Estimate
-from personatune.pipeline.method_table import over_seeds, summarise
+from personatune.pipeline.method_table import over_seeds, paired, summarise
 
 
 def row(method: str, seed: int, value: float) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def test_an_interval_over_seeds_stays_inside_the_figures_range() -> None:
     assert long["high"] > 16.0
 
 
-def test_a_methods_row_has_its_seeds_means_and_its_paired_difference_to_sft() -> None:
+def test_a_methods_row_has_its_seeds_means_and_each_pair_its_difference() -> None:
     rows = [row("sft", 0, 0.25), row("dpo", 0, 0.5), row("dpo", 1, 1.0)]
     dialogues = [
         held(["consistent", None, "contradicting"], ["neutral", "neutral"]),
@@ -65,13 +66,15 @@ def test_a_methods_row_has_its_seeds_means_and_its_paired_difference_to_sft() ->
     ]
     found = summarise(rows, dialogues, 200, 0)
     sft, dpo = found["methods"]
-    assert (sft["method"], sft["seeds"], sft["over_sft"]) == ("sft", [0], {})
+    assert (sft["method"], sft["seeds"]) == ("sft", [0])
     assert (dpo["seeds"], dpo["training_seconds"]) == ([0, 1], 15.0)
     assert dpo["metrics"]["probe_consistency"]["value"] == pytest.approx(0.75)
     # SFT: 1/2 and 0; DPO, mean over its seeds: 3/4 and 3/4.
-    assert dpo["over_sft"]["probe_consistency"]["value"] == pytest.approx(0.5)
-    assert dpo["over_sft"]["probe_consistency"]["n"] == 2
-    assert dpo["over_sft"]["contradiction_rate"]["value"] == pytest.approx(-0.25)
+    (difference,) = found["differences"]
+    assert (difference["method"], difference["other"]) == ("dpo", "sft")
+    assert difference["metrics"]["probe_consistency"]["value"] == pytest.approx(0.5)
+    assert difference["metrics"]["probe_consistency"]["n"] == 2
+    assert difference["metrics"]["contradiction_rate"]["value"] == pytest.approx(-0.25)
     assert len(found["rows"]) == 3
 
 
@@ -95,3 +98,31 @@ def test_each_figure_is_cut_at_its_own_range() -> None:
     assert metrics["distinct_2"]["high"] == pytest.approx(65.0)
     assert metrics["reply_words"]["high"] == pytest.approx(180.0)
     assert metrics["relevance"]["low"] == pytest.approx(-0.5)
+
+
+def test_every_pair_of_methods_has_a_difference() -> None:
+    rows = [row("sft", 0, 0.5), row("dpo", 0, 0.5), row("ppo", 0, 0.5)]
+    found = summarise(rows, [held(["consistent"], ["neutral"])] * 3, 200, 0)["differences"]
+    assert [(pair["method"], pair["other"]) for pair in found] == [("dpo", "sft"), ("ppo", "sft"), ("ppo", "dpo")]
+
+
+def test_a_difference_holds_the_chance_of_the_dialogues_and_that_of_both_methods_seeds() -> None:
+    other = np.array([[0.0, 0.5, 0.0, 0.5]])
+    alike = paired(np.array([[0.5, 0.5, 0.0, 1.0]] * 3), other, 2000, 0)
+    apart = np.array([[0.1, 0.1, -0.4, 0.6], [0.5, 0.5, 0.0, 1.0], [0.9, 0.9, 0.4, 1.4]])  # the same means
+    wider = paired(apart, other, 2000, 0)
+
+    assert alike.value == wider.value == pytest.approx(0.25)
+    assert alike.low == pytest.approx(0.0)
+    assert alike.high == pytest.approx(0.5)
+    assert alike.n == 4
+    error = 1.959964 * 0.4 / math.sqrt(3)
+    assert wider.high == pytest.approx(0.25 + math.hypot(0.25, error))
+    assert wider.low == pytest.approx(0.25 - math.hypot(0.25, error))
+    both = paired(apart, apart - 0.25, 2000, 0)
+    assert both.high == pytest.approx(0.25 + math.sqrt(2) * error)
+
+
+def test_a_difference_of_shares_stays_between_minus_one_and_one() -> None:
+    found = paired(np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]), np.zeros((1, 2)), 200, 0)
+    assert found.value < found.high == 1.0

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from personatune.cli import app
 from personatune.config import load_config, save_config
 from personatune.errors import UserError
+from personatune.report.figures import difference_text
 from personatune.report.side_by_side import read_runs, side_by_side
 from personatune.report.side_by_side_page import compare_runs
-from personatune.report.side_by_side_tables import difference_text, figures_table
+from personatune.report.side_by_side_tables import figures_table
 
 HOSTILE = '<script>alert("x")</script> | [bold]&'
 VERDICTS = ("contradicting", "neutral", "consistent")

@@ -56,6 +56,8 @@ METRICS = (
 TURN_METRIC = "multi_turn_consistency_"
 SUMMARY_METRICS = ("probe_consistency", "engagement", "perplexity_token", "bleu", "rouge_l", "distinct_2")
 """The rows of the closing terminal table."""
+APART = " ✱"
+"""Stands behind a paired difference whose interval leaves out 0."""
 
 
 def metrics_of(models: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
@@ -96,6 +98,17 @@ def figure_text(figure: Mapping[str, Any] | None, unit: str) -> str:
         return value_text(figure["value"], unit)
     bounds = "–".join(value_text(bound, unit).removesuffix(" %") for bound in (low, high))
     return f"{value_text(figure['value'], unit)} ({bounds})"
+
+
+def difference_text(found: Mapping[str, Any] | None, unit: str) -> str:
+    """Print a difference with its sign: "+12.5 (3.0 to 22.1) ✱"."""
+    if found is None:
+        return "–"
+    text = _signed(found["value"], unit)
+    if found["low"] is None:
+        return text
+    apart = APART if found["low"] > 0 or found["high"] < 0 else ""
+    return f"{text} ({_plain(found['low'], unit)} to {_plain(found['high'], unit)}){apart}"
 
 
 def duration_text(seconds: float) -> str:
@@ -150,3 +163,11 @@ def goal_met_text(goal: Mapping[str, Any]) -> str:
 def unit_text(goal: Mapping[str, Any]) -> str:
     """Return the unit to print behind a goal's figures; shares and bare numbers carry none."""
     return "" if goal["unit"] in {"share", "number"} else str(goal["unit"])
+
+
+def _signed(value: float, unit: str) -> str:
+    return ("+" if value >= 0 else "") + _plain(value, unit)
+
+
+def _plain(value: float, unit: str) -> str:
+    return value_text(value, unit).removesuffix(" %")

@@ -12,7 +12,7 @@ from rich.text import Text
 from personatune.report.evaluation_page import rich_table
 from personatune.report.evaluation_tables import encoder_text, judge_text
 from personatune.report.figure_labels import label_of
-from personatune.report.figures import duration_text, figure_text
+from personatune.report.figures import APART, difference_text, duration_text, figure_text
 from personatune.report.markdown import plain, table_parts
 from personatune.report.sections import Table
 from personatune.storage import write_text
@@ -22,7 +22,7 @@ _CONSISTENCY = ("probe_consistency", "contradiction_rate", "contradicting_lines"
 
 
 def method_tables(comparison: Mapping[str, Any]) -> list[Table]:
-    """Return consistency against seconds, what it may have been bought with, and the differences to SFT."""
+    """Return consistency against seconds, what it may have been bought with, and the differences of all pairs."""
     methods = comparison["methods"]
     consistency = [
         [
@@ -36,21 +36,29 @@ def method_tables(comparison: Mapping[str, Any]) -> list[Table]:
         for row in methods
     ]
     quality = [[row["method"], *_cells(row, _QUALITY)] for row in methods]
-    differences = [
-        [row["method"], *(figure_text(row["over_sft"].get(measure), "share") for measure in _CONSISTENCY[:2])]
-        for row in methods
-        if row["over_sft"]
-    ]
     head = ["method", "training", "reward model", "a reply", "tokens a reply"]
     budget = f"each method may train {duration_text(comparison['seconds'])}, the reward model's training included"
-    tables = [
+    return [
         Table("Consistency against seconds", [*head, *_heads(_CONSISTENCY)], consistency, None, budget),
         Table("What it may have been bought with", ["method", *_heads(_QUALITY)], quality, None, None),
+        *(_differences(comparison, measure) for measure in _CONSISTENCY[:2] if comparison["differences"]),
     ]
-    if differences:
-        heads = ["method", *_heads(_CONSISTENCY[:2])]
-        tables.append(Table("Differences to SFT, paired by dialogue", heads, differences, None, None))
-    return tables
+
+
+def _differences(comparison: Mapping[str, Any], measure: str) -> Table:
+    """Return a row for each method but the first, a column for each that stands before one: row less column."""
+    names = [row["method"] for row in comparison["methods"]]
+    found = {(row["method"], row["other"]): row["metrics"][measure] for row in comparison["differences"]}
+    rows = [
+        [
+            name,
+            *(difference_text(found[name, other], "share") if (name, other) in found else "" for other in names[:-1]),
+        ]
+        for name in names[1:]
+    ]
+    head = ["row less column", *names[:-1]]
+    note = f"percentage points, paired by dialogue;{APART} leaves out 0 (one in twenty does so by chance)"
+    return Table(f"Differences: {label_of(measure).text}", head, rows, None, note)
 
 
 def method_facts(comparison: Mapping[str, Any]) -> list[str]:

@@ -6,19 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from personatune.report.figures import (
+    APART,
     METRICS,
     MODELS,
+    difference_text,
     duration_text,
     figure_text,
     goal_met_text,
     memory_text,
     money_text,
-    value_text,
 )
 from personatune.report.sections import Table
-
-APART = " ✱"
-"""Stands behind a paired difference whose interval leaves out 0."""
 
 _METRICS = {metric.name: metric for metric in METRICS}
 
@@ -77,17 +75,6 @@ def figures_table(comparison: Mapping[str, Any], model: str) -> Table:
     return Table(title, head, rows, note=note)
 
 
-def difference_text(found: Mapping[str, Any] | None, unit: str) -> str:
-    """Print a difference with its sign: "+12.5 (3.0 to 22.1) ✱"."""
-    if found is None:
-        return "–"
-    text = _signed(found["value"], unit)
-    if found["low"] is None:
-        return text
-    apart = APART if found["low"] > 0 or found["high"] < 0 else ""
-    return f"{text} ({_plain(found['low'], unit)} to {_plain(found['high'], unit)}){apart}"
-
-
 def costs_table(comparison: Mapping[str, Any]) -> Table:
     rows = [(stage, *map(_cost_text, costs)) for stage, costs in comparison["costs"].items() if any(costs)]
     missing = None if rows else "none of the runs has a ledger costs.jsonl"
@@ -99,11 +86,3 @@ def _cost_text(cost: Mapping[str, Any] | None) -> str:
         return "–"
     money = money_text(cost["money"], cost["currency"])
     return f"{duration_text(cost['wall_seconds'])}, {memory_text(cost['peak_memory_bytes'])}, {money}"
-
-
-def _signed(value: float, unit: str) -> str:
-    return ("+" if value >= 0 else "") + _plain(value, unit)
-
-
-def _plain(value: float, unit: str) -> str:
-    return value_text(value, unit).removesuffix(" %")
