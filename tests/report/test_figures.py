@@ -29,6 +29,7 @@ def test_a_value_is_printed_in_its_unit(value: float | None, unit: str, text: st
 
 def test_a_figure_carries_its_interval_where_it_has_one() -> None:
     assert figure_text({"value": 0.5, "low": 0.25, "high": 0.75, "n": 4}, "share") == "50.0 % (25.0–75.0)"
+    assert figure_text({"value": -0.05, "low": -0.1, "high": -0.01}, "share") == "-5.0 % (-10.0 to -1.0)"
     assert figure_text({"value": 0.5}, "share") == "50.0 %"
     assert figure_text(None, "share") == "–"
 

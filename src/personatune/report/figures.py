@@ -90,13 +90,14 @@ def value_text(value: float | None, unit: str = "number") -> str:
 
 
 def figure_text(figure: Mapping[str, Any] | None, unit: str) -> str:
-    """Print a figure with its interval: "83.2 % (79.0–87.1)"; "–" where it was not measured."""
+    """Print a figure with its interval: "83.2 % (79.0–87.1)", "0.1 (-0.2 to 0.3)"; "–" where it was not measured."""
     if figure is None or figure.get("value") is None:
         return "–"
     low, high = figure.get("low"), figure.get("high")
     if low is None or high is None:
         return value_text(figure["value"], unit)
-    bounds = "–".join(value_text(bound, unit).removesuffix(" %") for bound in (low, high))
+    between = " to " if low < 0 else "–"  # a dash before a minus can't be read
+    bounds = between.join(_plain(bound, unit) for bound in (low, high))
     return f"{value_text(figure['value'], unit)} ({bounds})"
 
 
