@@ -107,20 +107,20 @@ def test_every_pair_of_methods_has_a_difference() -> None:
 
 
 def test_a_difference_holds_the_chance_of_the_dialogues_and_that_of_both_methods_seeds() -> None:
-    other = np.array([[0.0, 0.5, 0.0, 0.5]])
-    alike = paired(np.array([[0.5, 0.5, 0.0, 1.0]] * 3), other, 2000, 0)
-    apart = np.array([[0.1, 0.1, -0.4, 0.6], [0.5, 0.5, 0.0, 1.0], [0.9, 0.9, 0.4, 1.4]])  # the same means
+    other = np.array([[0.2, 0.4, 0.2, 0.4]])
+    alike = paired(np.array([[0.4, 0.4, 0.2, 0.6]] * 3), other, 2000, 0)
+    apart = np.array([[0.2, 0.2, 0.0, 0.4], [0.4, 0.4, 0.2, 0.6], [0.6, 0.6, 0.4, 0.8]])  # the same means
     wider = paired(apart, other, 2000, 0)
 
-    assert alike.value == wider.value == pytest.approx(0.25)
+    assert alike.value == wider.value == pytest.approx(0.1)
     assert alike.low == pytest.approx(0.0)
-    assert alike.high == pytest.approx(0.5)
+    assert alike.high == pytest.approx(0.2)
     assert alike.n == 4
-    error = 1.959964 * 0.4 / math.sqrt(3)
-    assert wider.high == pytest.approx(0.25 + math.hypot(0.25, error))
-    assert wider.low == pytest.approx(0.25 - math.hypot(0.25, error))
-    both = paired(apart, apart - 0.25, 2000, 0)
-    assert both.high == pytest.approx(0.25 + math.sqrt(2) * error)
+    error = 1.959964 * 0.2 / math.sqrt(3)
+    assert wider.high == pytest.approx(0.1 + math.hypot(0.1, error))
+    assert wider.low == pytest.approx(0.1 - math.hypot(0.1, error))
+    both = paired(apart, apart, 2000, 0)
+    assert both.high == pytest.approx(math.sqrt(2) * error)
 
 
 def test_a_difference_of_shares_stays_between_minus_one_and_one() -> None:

@@ -60,8 +60,8 @@ def summarise(
     """Return ``methods``, ``differences`` (a row each pair), ``rows`` (as given) and ``intervals`` (in words).
 
     A method's row has its seeds, seconds (mean over seeds) and ``metrics`` (value, low, high, n, and each seed's
-    value); a row of ``differences`` by how much ``method`` has more than ``other`` of the two
-    figures that probe verdicts give.
+    value); a row of ``differences`` by how much ``method`` has more than ``other`` of
+    the two figures that probe verdicts give.
 
     Args:
         rows: one a method and seed; ``dialogues``: their probe dialogues, in the same order for everybody.
